@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package grove is the map of the program; the code stands in cmd/grove and internal.
+//
+// grove keeps guest operating systems: root trees made of an OSTree base plus layered RPM packages.
+// What a person wants travels one road:
+//
+//	manifest -> plan -> tree -> commit -> deployment -> guest
+//
+// A manifest says which packages on which base; solve makes of it a plan; compose makes of the plan a tree,
+// runs the scriptlets over it and commits it; deploy lays the commit out as a root; guest is the life of it all.
+//
+// The packages, bottom up. A package imports only packages of lower floors; internal/arch_test.go holds this.
+//
+//	1  durable    write-sync-rename, directory sync, symlink swap, lock
+//	   gvariant   the serialisation OSTree uses
+//	   rpm        one package file: header, payload, scriptlets, versions
+//	   sign       verify and make signatures (OpenPGP, ed25519)
+//	   manifest   the declarative file and the lock
+//	   accounts   passwd, group and sysusers.d as values
+//	   rpmlua     the Lua that scriptlets are written in
+//	2  ostree     the object formats: bytes <-> values, checksums
+//	   rpmdb      the database of installed packages
+//	   solve      requests + packages -> plan, or the reason there is none
+//	   fetch      get a URL: retry, resume, mirrors, verify
+//	   sandbox    a contained run: namespaces, mounts, capabilities
+//	3  tree       trees as values: merge, diff, edit, print
+//	   rpmmd      the metadata of a source: repomd, primary, comps, cache
+//	4  repo       an OSTree repository on disk
+//	5  importer   a package file becomes a package tree in the repo
+//	   scriptlet  the scriptlets of packages, run over a root
+//	   pull       bring a commit and all it needs from a remote, verified
+//	   serve      hand out a repo over HTTP
+//	   deploy     how guests lie on disk: /etc merge, /var, the swap, gc
+//	   machine    run a command in a guest
+//	6  compose    a manifest becomes a commit: the list of steps
+//	7  guest      a guest's life: create, install, upgrade, roll back, delete
+//	8  cmd/grove  a file per verb
+//	-  fixture    Copse Linux, the small distribution of the tests and of make demo
+//
+// To change ... look in:
+//
+//	what a manifest may say            internal/manifest/keys.go
+//	how a package's paths are mapped   internal/importer
+//	the order of scriptlets            internal/scriptlet
+//	the steps from packages to commit  internal/compose/compose.go
+//	what a kill may leave behind       internal/durable, internal/deploy
+//	what a verb prints                 cmd/grove
+package grove
