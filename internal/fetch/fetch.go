@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package fetch gets what a URL names: small things into memory, large ones into a file, objects as a stream.
+//
+// It knows http, https and file URLs. It does not know what the bytes mean and keeps no cache; it verifies a digest where
+// the caller has one. Every transfer is bounded: in connection time, in silence, in slowness, and in size. Nothing is
+// decompressed on the way: what the server has is what the caller gets. A redirect from https to http is refused.
+package fetch
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"time"
+)
+
+// Errors that a caller can test with errors.Is.
+var (
+	ErrNotFound = errors.New("not found")           // the server or the disk says that there is no such thing
+	ErrOffline  = errors.New("offline")             // Options.Offline is set and the URL needs a network
+	ErrDigest   = errors.New("wrong digest")        // the bytes are not those that the digest names
+	ErrTooLarge = errors.New("larger than allowed") // more bytes than the caller allowed
+)
+
+// Limits and times; the zero value of the field with the same name in Options means these.
+const (
+	defaultTries         = 3                // per URL, attempts that brought no byte
+	defaultDialTimeout   = 10 * time.Second // a dead host shows within this
+	defaultHeaderTimeout = 30 * time.Second // servers that make metadata on demand need some seconds
+	defaultStallTimeout  = 30 * time.Second // a window in which stallBytes must come
+	stallBytes           = 3000             // 100 bytes a second: below that a mirror is no use
+	maxRedirects         = 10
+	maxErrorBody         = 64 << 10 // what is read of an error page so that the connection can be used again
+)
+
+// TLS says how https servers are met. File names are paths of PEM files.
+type TLS struct {
+	CAFile, CertFile, KeyFile string
+	Insecure                  bool // accept any certificate
+}
+
+// Options of a Client; the zero value asks servers anonymously, with the host's certificates and proxy environment.
+type Options struct {
+	UserAgent string
+	Proxy     string // URL of a proxy; "" = environment (HTTPS_PROXY ...), "none" = none
+	TLS       TLS
+	Username  string // basic authentication, sent to AuthHosts only
+	Password  string
+	AuthHosts []string // host or host:port as in the URL; empty = every host that is asked first hand
+	Offline   bool     // refuse everything but file URLs
+
+	Tries         int // per URL
+	DialTimeout   time.Duration
+	HeaderTimeout time.Duration
+	StallTimeout  time.Duration
+	RetryDelay    time.Duration // first pause, grows by half each time; 0 = 0.3 s
+}
+
+// Client gets URLs. It is safe for concurrent use and keeps connections open between calls.
+type Client struct {
+	o    Options
+	http *http.Client
+	err  error // what was wrong with the options; each call returns it
+}
+
+// New makes a client. What is wrong with the options (no such CA file) is the error of each call.
+func New(o Options) *Client {
+	if o.Tries <= 0 {
+		o.Tries = defaultTries
+	}
+	if o.DialTimeout <= 0 {
+		o.DialTimeout = defaultDialTimeout
+	}
+	if o.HeaderTimeout <= 0 {
+		o.HeaderTimeout = defaultHeaderTimeout
+	}
+	if o.StallTimeout <= 0 {
+		o.StallTimeout = defaultStallTimeout
+	}
+	if o.RetryDelay <= 0 {
+		o.RetryDelay = 300 * time.Millisecond
+	}
+	if o.UserAgent == "" {
+		o.UserAgent = "grove"
+	}
+	c := &Client{o: o}
+	transport := &http.Transport{
+		DialContext:            (&net.Dialer{Timeout: o.DialTimeout, KeepAlive: 30 * time.Second}).DialContext,
+		TLSHandshakeTimeout:    o.DialTimeout,
+		ResponseHeaderTimeout:  o.HeaderTimeout,
+		IdleConnTimeout:        60 * time.Second,
+		MaxIdleConns:           64,
+		MaxIdleConnsPerHost:    32,
+		MaxConnsPerHost:        32,
+		ForceAttemptHTTP2:      true,
+		DisableCompression:     true, // a .gz must arrive as it is
+		ReadBufferSize:         64 << 10,
+		MaxResponseHeaderBytes: 256 << 10,
+	}
+	transport.Proxy, c.err = proxy(o.Proxy)
+	if c.err == nil {
+		transport.TLSClientConfig, c.err = tlsConfig(o.TLS)
+	}
+	c.http = &http.Client{Transport: transport, CheckRedirect: checkRedirect}
+	return c
+}
+
+// Options returns what the client was made with, defaults filled in: a caller changes a copy and calls New
+// for a source with its own proxy, certificates or password.
+func (c *Client) Options() Options { return c.o }
+
+// Offline says whether the client refuses the network.
+func (c *Client) Offline() bool { return c.o.Offline }
+
+// Close closes the idle connections. The client can still be used.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+func proxy(spec string) (func(*http.Request) (*url.URL, error), error) {
+	switch spec {
+	case "":
+		return http.ProxyFromEnvironment, nil
+	case "none":
+		return nil, nil
+	}
+	u, err := url.Parse(spec)
+	if err != nil || u.Host == "" {
+		return nil, fmt.Errorf("parse proxy: not a URL with a host: %q", redact(spec))
+	}
+	return http.ProxyURL(u), nil
+}
+
+func tlsConfig(t TLS) (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: t.Insecure}
+	if t.CAFile != "" {
+		pem, err := os.ReadFile(t.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("read certificates: %w", err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("read certificates %s: no PEM certificate in it", t.CAFile)
+		}
+	}
+	if t.CertFile != "" {
+		key := t.KeyFile
+		if key == "" {
+			key = t.CertFile
+		}
+		pair, err := tls.LoadX509KeyPair(t.CertFile, key)
+		if err != nil {
+			return nil, fmt.Errorf("read client certificate %s: %w", t.CertFile, err)
+		}
+		c.Certificates = []tls.Certificate{pair}
+	}
+	return c, nil
+}
+
+func checkRedirect(req *http.Request, via []*http.Request) error {
+	if len(via) >= maxRedirects {
+		return fmt.Errorf("more than %d redirects", maxRedirects)
+	}
+	if via[len(via)-1].URL.Scheme == "https" && req.URL.Scheme != "https" {
+		return fmt.Errorf("redirect from https to %s refused", req.URL.Redacted())
+	}
+	return nil
+}
+
+// redact hides the password of a URL that may not parse.
+func redact(s string) string {
+	u, err := url.Parse(s)
+	if err != nil {
+		return "(URL that does not parse)"
+	}
+	return u.Redacted()
+}
+
+// Get returns what url names, at most maxBytes.
+//
+//	errors  ErrNotFound, ErrOffline, ErrTooLarge
+func (c *Client) Get(ctx context.Context, url string, maxBytes int64) ([]byte, error) {
+	var data []byte
+	err := c.Retry(ctx, func() error {
+		body, size, err := c.OpenOnce(ctx, url)
+		if err != nil {
+			return err
+		}
+		defer body.Close()
+		if size > maxBytes {
+			return fmt.Errorf("fetch %s: %w: %d bytes, at most %d", redact(url), ErrTooLarge, size, maxBytes)
+		}
+		data, err = io.ReadAll(io.LimitReader(body, maxBytes+1))
+		if err == nil && int64(len(data)) > maxBytes {
+			err = fmt.Errorf("fetch %s: %w: more than %d bytes", redact(url), ErrTooLarge, maxBytes)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return data, nil
+}
+
+// Open returns what url names as a stream, and its size in bytes, -1 if the server does not tell. Opening is tried again as
+// Options.Tries says; reading is not: see Retry. A stalled stream ends in an error.
+//
+//	errors  ErrNotFound, ErrOffline
+func (c *Client) Open(ctx context.Context, url string) (body io.ReadCloser, size int64, err error) {
+	err = c.Retry(ctx, func() error {
+		body, size, err = c.OpenOnce(ctx, url)
+		return err
+	})
+	return body, size, err
+}
+
+// OpenOnce is Open without a second try, for use inside Retry.
+func (c *Client) OpenOnce(ctx context.Context, url string) (io.ReadCloser, int64, error) {
+	s, err := c.open(ctx, url, rangeFrom{})
+	if err != nil {
+		return nil, 0, err
+	}
+	return s, s.size, nil
+}

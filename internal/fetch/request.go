@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// rangeFrom asks for a body from an offset on; the validator is an entity tag or a date for If-Range.
+type rangeFrom struct {
+	offset    int64
+	validator string
+}
+
+// stream is an open body.
+type stream struct {
+	io.ReadCloser
+	size      int64  // of what is still to come; -1 unknown
+	offset    int64  // where the body begins: 0 where the server did not honour the range
+	validator string // strong entity tag, else Last-Modified, else ""
+}
+
+// open asks once.
+func (c *Client) open(ctx context.Context, rawURL string, from rangeFrom) (*stream, error) {
+	if c.err != nil {
+		return nil, permanent(c.err)
+	}
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return nil, permanent(fmt.Errorf("parse URL %q: %w", redact(rawURL), errors.Unwrap(err)))
+	}
+	switch u.Scheme {
+	case "file":
+		return openFile(u, from)
+	case "http", "https":
+	default:
+		return nil, permanent(fmt.Errorf("fetch %s: scheme %q is not http, https or file", u.Redacted(), u.Scheme))
+	}
+	if c.o.Offline {
+		return nil, permanent(fmt.Errorf("%w: would fetch %s", ErrOffline, u.Redacted()))
+	}
+	s, err := c.request(ctx, u, from)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = permanent(fmt.Errorf("fetch %s: %w", u.Redacted(), cause))
+		}
+		return nil, err
+	}
+	return s, nil
+}
+
+// PathOf returns the path that a file URL names.
+func PathOf(rawURL string) (string, error) {
+	u, err := url.Parse(rawURL)
+	if err != nil || u.Scheme != "file" {
+		return "", fmt.Errorf("parse URL %q: not a file URL", redact(rawURL))
+	}
+	return pathOf(u)
+}
+
+func pathOf(u *url.URL) (string, error) {
+	if u.Host != "" && u.Host != "localhost" {
+		return "", fmt.Errorf("open %s: a file URL names no host (three slashes: file:///path)", u.Redacted())
+	}
+	if !strings.HasPrefix(u.Path, "/") {
+		return "", fmt.Errorf("open %s: a file URL needs an absolute path", u.Redacted())
+	}
+	return u.Path, nil
+}
+
+func openFile(u *url.URL, from rangeFrom) (*stream, error) {
+	path, err := pathOf(u)
+	if err != nil {
+		return nil, permanent(err)
+	}
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, permanent(fmt.Errorf("open %s: %w", path, ErrNotFound))
+	}
+	if err != nil {
+		return nil, permanent(err)
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("open %s: not a regular file", path)
+	}
+	if err != nil {
+		f.Close()
+		return nil, permanent(err)
+	}
+	s := &stream{ReadCloser: f, size: info.Size(), validator: info.ModTime().UTC().Format(http.TimeFormat)}
+	if from.offset > 0 && from.offset <= s.size && (from.validator == "" || from.validator == s.validator) {
+		if _, err := f.Seek(from.offset, io.SeekStart); err != nil {
+			f.Close()
+			return nil, permanent(err)
+		}
+		s.offset, s.size = from.offset, s.size-from.offset
+	}
+	return s, nil
+}
+
+func (c *Client) request(ctx context.Context, u *url.URL, from rangeFrom) (*stream, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		cancel(nil)
+		return nil, permanent(fmt.Errorf("fetch %s: %w", u.Redacted(), err))
+	}
+	req.Header.Set("User-Agent", c.o.UserAgent)
+	if c.o.Username != "" && u.User == nil && c.authFor(u.Host) {
+		req.SetBasicAuth(c.o.Username, c.o.Password)
+	}
+	if from.offset > 0 {
+		req.Header.Set("Range", "bytes="+strconv.FormatInt(from.offset, 10)+"-")
+		if from.validator != "" {
+			req.Header.Set("If-Range", from.validator)
+		}
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		cancel(nil)
+		return nil, requestError(u, err)
+	}
+	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusPartialContent {
+		err := statusError(u, resp)
+		io.CopyN(io.Discard, resp.Body, maxErrorBody)
+		resp.Body.Close()
+		cancel(nil)
+		return nil, err
+	}
+	s := &stream{size: resp.ContentLength, validator: validator(resp.Header)}
+	if resp.StatusCode == http.StatusPartialContent {
+		start, ok := contentRangeStart(resp.Header.Get("Content-Range"))
+		if !ok || start != from.offset || from.offset == 0 {
+			resp.Body.Close()
+			cancel(nil)
+			return nil, permanent(fmt.Errorf("fetch %s: server sent range %q, wanted bytes from %d", u.Redacted(), resp.Header.Get("Content-Range"), from.offset))
+		}
+		s.offset = start
+	}
+	s.ReadCloser = watch(resp.Body, cancel, c.o.StallTimeout, u.Redacted())
+	return s, nil
+}
+
+func (c *Client) authFor(host string) bool {
+	if len(c.o.AuthHosts) == 0 {
+		return true
+	}
+	for _, h := range c.o.AuthHosts {
+		if h == host {
+			return true
+		}
+	}
+	return false
+}
+
+func validator(h http.Header) string {
+	if tag := h.Get("Etag"); tag != "" && !strings.HasPrefix(tag, "W/") {
+		return tag
+	}
+	return h.Get("Last-Modified")
+}
+
+// contentRangeStart reads "bytes 5-9/10".
+func contentRangeStart(s string) (int64, bool) {
+	s, ok := strings.CutPrefix(s, "bytes ")
+	if !ok {
+		return 0, false
+	}
+	first, _, ok := strings.Cut(s, "-")
+	if !ok {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(first, 10, 64)
+	return n, err == nil && n >= 0
+}
+
+// watched is a body that ends in an error when it stalls.
+type watched struct {
+	body   io.ReadCloser
+	count  atomic.Int64
+	cancel context.CancelCauseFunc
+	timer  *time.Timer
+	url    string
+	stall  atomic.Bool
+	window time.Duration
+}
+
+// watch cancels the request when fewer than stallBytes come in a window.
+func watch(body io.ReadCloser, cancel context.CancelCauseFunc, window time.Duration, url string) io.ReadCloser {
+	w := &watched{body: body, cancel: cancel, url: url, window: window}
+	var last int64
+	ready := make(chan struct{})
+	w.timer = time.AfterFunc(window, func() {
+		<-ready
+		now := w.count.Load()
+		if now-last < stallBytes {
+			w.stall.Store(true)
+			cancel(nil)
+			return
+		}
+		last = now
+		w.timer.Reset(window)
+	})
+	close(ready)
+	return w
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	n, err := w.body.Read(p)
+	w.count.Add(int64(n))
+	if err != nil && err != io.EOF {
+		if w.stall.Load() {
+			err = fmt.Errorf("stalled: fewer than %d bytes in %v", stallBytes, w.window)
+		}
+		err = fmt.Errorf("fetch %s: %w", w.url, err)
+	}
+	return n, err
+}
+
+func (w *watched) Close() error {
+	w.timer.Stop()
+	err := w.body.Close()
+	w.cancel(nil)
+	return err
+}
