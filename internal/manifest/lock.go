@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package manifest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+)
+
+// LockVersion is the version that Encode writes and the newest that ParseLock reads.
+const LockVersion = 1
+
+// Limits of a lock. Fedora has 80,000 packages in all; a line of passwd is bounded by the C library's buffers.
+const (
+	maxLock         = 64 << 20
+	maxLockPackages = 100000
+	maxLockLines    = 100000
+	maxLockString   = 4096
+)
+
+// Lock is what was made of a manifest: enough to make it again, bit for bit.
+type Lock struct {
+	Version   int             `json:"version"`
+	Arch      string          `json:"arch,omitempty"`
+	Base      LockedBase      `json:"base,omitzero"`
+	Packages  []LockedPackage `json:"packages"`          // in the order of the transaction
+	Removed   []string        `json:"removed,omitempty"` // NEVRAs of the base's packages that go away
+	Users     []string        `json:"users,omitempty"`   // lines of passwd that the layers made; kept for life
+	Groups    []string        `json:"groups,omitempty"`  // lines of group, likewise
+	Inputs    string          `json:"inputs"`            // hash of everything that went in
+	Timestamp int64           `json:"timestamp"`         // seconds since 1970: the time of everything written
+}
+
+// LockedBase is the commit below the layers; the zero value = none.
+type LockedBase struct {
+	Ref     string `json:"ref"`
+	Commit  string `json:"commit"` // 64 hex digits
+	Version string `json:"version,omitempty"`
+}
+
+// LockedPackage is one package, found again by its digest.
+type LockedPackage struct {
+	NEVRA     string `json:"nevra"`
+	Source    string `json:"source"`             // id of the source; "@commandline" = a local file
+	Location  string `json:"location,omitempty"` // below the source's base URL
+	Digest    string `json:"digest"`             // "sha256:HEX"
+	SizeBytes int64  `json:"size,omitempty"`
+	Requested bool   `json:"requested,omitempty"`
+}
+
+// Encode gives the lock as JSON; equal locks give equal bytes.
+func (l Lock) Encode() []byte {
+	if l.Version == 0 {
+		l.Version = LockVersion
+	}
+	if l.Packages == nil {
+		l.Packages = []LockedPackage{}
+	}
+	var out bytes.Buffer
+	e := json.NewEncoder(&out)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	if err := e.Encode(l); err != nil {
+		panic(fmt.Sprintf("manifest: encode lock: %v", err)) // plain strings and numbers
+	}
+	return out.Bytes()
+}
+
+// ParseLock reads what Encode wrote. Unknown fields, other versions and values out of bounds are refused.
+func ParseLock(data []byte) (Lock, error) {
+	var l Lock
+	if len(data) > maxLock {
+		return l, fmt.Errorf("lock of %d bytes, at most %d are allowed", len(data), maxLock)
+	}
+	var head struct {
+		Version *int `json:"version"`
+	}
+	if err := json.Unmarshal(data, &head); err != nil {
+		return l, fmt.Errorf("parse lock: %w", err)
+	}
+	if head.Version == nil {
+		return l, errors.New("parse lock: no version: not a lock of grove")
+	}
+	if *head.Version != LockVersion {
+		return l, fmt.Errorf("parse lock: got version %d, wanted %d", *head.Version, LockVersion)
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&l); err != nil {
+		return Lock{}, fmt.Errorf("parse lock: %w", err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return Lock{}, errors.New("parse lock: something follows the value")
+	}
+	if err := l.check(); err != nil {
+		return Lock{}, fmt.Errorf("parse lock: %w", err)
+	}
+	return l, nil
+}
+
+func (l Lock) check() error {
+	if len(l.Packages) > maxLockPackages || len(l.Removed) > maxLockPackages {
+		return fmt.Errorf("more than %d packages", maxLockPackages)
+	}
+	if len(l.Users) > maxLockLines || len(l.Groups) > maxLockLines {
+		return fmt.Errorf("more than %d accounts", maxLockLines)
+	}
+	if (l.Base != LockedBase{}) && (l.Base.Ref == "" || !isSHA256(l.Base.Commit)) {
+		return fmt.Errorf("base: got ref %q and commit %q, wanted a ref and 64 hex digits", l.Base.Ref, l.Base.Commit)
+	}
+	for i, p := range l.Packages {
+		if err := p.check(); err != nil {
+			return fmt.Errorf("package %d: %w", i, err)
+		}
+	}
+	for _, n := range l.Removed {
+		if !isNEVRA(n) {
+			return fmt.Errorf("removed: got %q, wanted name-version-release.arch", n)
+		}
+	}
+	text := append([]string{l.Arch, l.Base.Ref, l.Base.Version, l.Inputs}, l.Users...)
+	for _, s := range append(text, l.Groups...) {
+		if err := checkLine(s); err != nil {
+			return err
+		}
+	}
+	if l.Timestamp < 0 {
+		return fmt.Errorf("timestamp: got %d, wanted seconds since 1970", l.Timestamp)
+	}
+	return nil
+}
+
+func (p LockedPackage) check() error {
+	hex, ok := strings.CutPrefix(p.Digest, "sha256:")
+	switch {
+	case !isNEVRA(p.NEVRA):
+		return fmt.Errorf("got nevra %q, wanted name-version-release.arch", p.NEVRA)
+	case !ok || !isSHA256(hex):
+		return fmt.Errorf("%s: got digest %q, wanted sha256:HEX", p.NEVRA, p.Digest)
+	case p.SizeBytes < 0:
+		return fmt.Errorf("%s: got size %d", p.NEVRA, p.SizeBytes)
+	}
+	return errors.Join(checkLine(p.Source), checkLine(p.Location))
+}
+
+// checkLine refuses what would break a file of lines.
+func checkLine(s string) error {
+	if len(s) > maxLockString || !utf8.ValidString(s) || strings.ContainsAny(s, "\x00\r\n") {
+		return fmt.Errorf("got %.40q, wanted one line of at most %d bytes", s, maxLockString)
+	}
+	return nil
+}
