@@ -8,9 +8,15 @@ import (
 	"crypto/sha256"
 	"crypto/sha3"
 	"crypto/sha512"
+	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
+	"strings"
 )
+
+// ErrDigest says that content differs from the digest that the header, or the signature header, gives for it.
+var ErrDigest = errors.New("digest mismatch")
 
 // digestNames maps OpenPGP's numbers of digest algorithms, which headers use.
 //
@@ -37,4 +43,28 @@ func newHash(algo string) (hash.Hash, error) {
 		return sha3.New512(), nil
 	}
 	return nil, fmt.Errorf("digest algorithm %q is not known", algo)
+}
+
+func checkSum(what string, h hash.Hash, want string) error {
+	if got := hex.EncodeToString(h.Sum(nil)); got != strings.ToLower(want) {
+		return fmt.Errorf("%s: %w: got %s, want %s", what, ErrDigest, got, want)
+	}
+	return nil
+}
+
+// payloadDigest gives the digest that the main header holds of the payload as it lies in the file; zero if there is none.
+//
+//	source  rpm docs/manual/format_v4.md and format_v6.md
+func (h *Header) payloadDigest() (Digest, error) {
+	if v := h.String(TagPayloadDigest); v != "" {
+		algo, err := h.DigestAlgo(TagPayloadDigestAlgo)
+		return Digest{algo, v}, err
+	}
+	if v := h.String(TagPayloadSHA512); v != "" {
+		return Digest{"sha512", v}, nil
+	}
+	if v := h.String(TagPayloadSHA3_256); v != "" {
+		return Digest{"sha3-256", v}, nil
+	}
+	return Digest{}, nil
 }

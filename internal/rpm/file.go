@@ -15,6 +15,9 @@ const (
 	modeSymlink = 0o120000
 )
 
+// maxFiles bounds the memory for one package: some 300 bytes each. Packages of 100,000 files exist.
+const maxFiles = 1 << 20
+
 // maxPathBytes is Linux' PATH_MAX; nothing longer can be unpacked.
 const maxPathBytes = 4096
 
@@ -56,6 +59,11 @@ func (f *File) IsGhost() bool   { return f.Flags&FileGhost != 0 }
 //
 //	errors  text only: arrays that do not match, a path that is relative, unclean, too long or holds ".."
 func (h *Header) Paths() ([]string, error) {
+	for _, tag := range []uint32{TagBasenames, TagOldFilenames} {
+		if e, ok := h.find(tag); ok && e.cnt > maxFiles {
+			return nil, fmt.Errorf("header: %d files, limit %d", e.cnt, maxFiles)
+		}
+	}
 	if !h.Has(TagBasenames) {
 		old := h.Strings(TagOldFilenames)
 		for _, p := range old {
@@ -143,7 +151,7 @@ func (h *Header) Files() ([]File, error) {
 	if err := h.fillStrings(files); err != nil {
 		return nil, err
 	}
-	linkFiles(files)
+	linkFiles(files, h.Has(TagFileInodes))
 	return files, nil
 }
 
@@ -226,36 +234,35 @@ func (h *Header) fillStrings(files []File) error {
 	return nil
 }
 
-// linkFiles counts the names that share an inode. Ghosts take no part: they have no content to share.
+// linkFiles counts the names that share an inode. Ghosts take no part: they have no content to share. Names that
+// pretend to share an inode but differ in size or digest are taken for files of their own.
 //
 //	source  rpm lib/rpmfi.cc, rpmfilesBuildNLink
-func linkFiles(files []File) {
-	type node struct{ device, inode uint32 }
+func linkFiles(files []File, inodes bool) {
+	type node struct {
+		device, inode uint32
+		size          int64
+		digest        string
+	}
 	sets := make(map[node][]int)
 	for i := range files {
 		f := &files[i]
 		f.NLink = 1
-		if f.IsRegular() && !f.IsGhost() {
-			k := node{f.Device, f.Inode}
+		if inodes && f.IsRegular() && !f.IsGhost() {
+			k := node{f.Device, f.Inode, f.SizeBytes, f.Digest}
 			sets[k] = append(sets[k], i)
 		}
 	}
-	for i := range files {
-		f := &files[i]
-		if !f.IsRegular() || f.IsGhost() {
-			continue
-		}
-		set := sets[node{f.Device, f.Inode}]
+	for _, set := range sets {
 		if len(set) < 2 {
 			continue
 		}
-		f.NLink = len(set)
-		first := &files[set[0]]
-		if first.Links == nil {
-			for _, j := range set {
-				first.Links = append(first.Links, files[j].Path)
-			}
+		links := make([]string, len(set))
+		for i, j := range set {
+			links[i] = files[j].Path
 		}
-		f.Links = first.Links
+		for _, j := range set {
+			files[j].NLink, files[j].Links = len(set), links
+		}
 	}
 }

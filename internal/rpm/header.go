@@ -18,6 +18,7 @@ const (
 	maxHeaderBytes = 256<<20 - 1
 	maxSigTags     = 32 + 32 // rpm allows 32; some signers of old left a few more
 	maxSigBytes    = 64<<20 - 1
+	maxStrings     = 4 << 20 // in one array; each costs 16 bytes of memory for as little as one byte of input
 )
 
 const (
@@ -26,7 +27,7 @@ const (
 )
 
 // headerMagic opens a header in a package file; blobs in an rpmdb lack it.
-var headerMagic = [8]byte{0x8e, 0xad, 0xe8, 0x01}
+var headerMagic = [8]byte{0: 0x8e, 0xad, 0xe8, 0x01}
 
 // ErrNotHeader says that the bytes do not begin as a header (of a package) does.
 var ErrNotHeader = errors.New("no header magic")
@@ -182,8 +183,8 @@ func stringsLength(e *entry, data []byte) (int, error) {
 	if e.typ == TypeString && e.cnt != 1 {
 		return 0, fmt.Errorf("string with count %d, want 1", e.cnt)
 	}
-	if uint64(e.cnt) > uint64(len(data)) {
-		return 0, fmt.Errorf("%d strings, %d bytes left", e.cnt, len(data))
+	if limit := min(len(data), maxStrings); int64(e.cnt) > int64(limit) {
+		return 0, fmt.Errorf("%d strings, limit %d", e.cnt, limit)
 	}
 	n := 0
 	for range e.cnt {
@@ -266,6 +267,24 @@ func (h *Header) Blob() []byte { return h.blob }
 // Region gives the tag of the immutable region (TagHeaderImmutable, TagHeaderSignatures or TagHeaderImage; 0 = none)
 // and how many index entries, its own included, and bytes of data it spans. A package's signatures cover the region.
 func (h *Header) Region() (tag uint32, entries, dataBytes int) { return h.region, h.ril, h.rdl }
+
+// Immutable gives the bytes that a package's signatures and header digests cover: magic, counts, entries and data of
+// the immutable region; the whole header where there is no region. For a header from an rpmdb it leaves out what the
+// installation added.
+//
+//	source  rpm lib/package.cc, headerSigVerify; lib/header.cc, copyTdEntry
+func (h *Header) Immutable() []byte {
+	il, dl := len(h.order), len(h.data)
+	if h.region != 0 {
+		il, dl = h.ril, h.rdl
+	}
+	out := make([]byte, 0, prefixBytes+len(headerMagic)+il*entryBytes+dl)
+	out = append(out, headerMagic[:]...)
+	out = binary.BigEndian.AppendUint32(out, uint32(il))
+	out = binary.BigEndian.AppendUint32(out, uint32(dl))
+	out = append(out, h.blob[prefixBytes:prefixBytes+il*entryBytes]...)
+	return append(out, h.data[:dl]...)
+}
 
 // Complete tells whether the immutable region spans all of the header, as it does in a package file.
 func (h *Header) Complete() bool {
