@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package repo
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/klauspost/compress/flate"
+	"golang.org/x/sys/unix"
+
+	"grove/internal/ostree"
+)
+
+// FileHeader returns everything about a file object but its content, and the content's size in bytes.
+//
+//	errors  ErrNotFound, ostree.ErrCorrupt
+func (r *Repo) FileHeader(c ostree.Checksum) (ostree.FileHeader, int64, error) {
+	h, size, content, err := r.OpenFile(c)
+	if err != nil {
+		return ostree.FileHeader{}, 0, err
+	}
+	return h, size, content.Close()
+}
+
+// OpenFile opens a file object: its header, its size in bytes, and its content, which is empty for a symlink. Reading
+// the content fails where it is longer or shorter than the size, but is not held against the name: see OpenVerified.
+//
+//	errors  ErrNotFound, ostree.ErrCorrupt
+func (r *Repo) OpenFile(c ostree.Checksum) (ostree.FileHeader, int64, io.ReadCloser, error) {
+	p, err := r.locate(object{ostree.TypeFile, c})
+	if err != nil {
+		return ostree.FileHeader{}, 0, nil, err
+	}
+	var f openFile
+	switch p.mode {
+	case Archive:
+		f, err = p.openArchive(c)
+	case BareUser:
+		f, err = p.openBareUser(c)
+	default:
+		f, err = p.openBare(c)
+	}
+	if err == nil {
+		err = f.h.Check()
+		if err != nil {
+			f.content.Close()
+			err = fmt.Errorf("%w: %w", err, ostree.ErrCorrupt)
+		}
+	}
+	if err != nil {
+		return ostree.FileHeader{}, 0, nil, fmt.Errorf("file %s: %w", c, err)
+	}
+	return f.h, f.size, f.content, nil
+}
+
+// OpenVerified is OpenFile with a content whose last Read returns ostree.ErrCorrupt instead of io.EOF if header and
+// content are not what the name says.
+func (r *Repo) OpenVerified(c ostree.Checksum) (ostree.FileHeader, int64, io.ReadCloser, error) {
+	h, size, content, err := r.OpenFile(c)
+	if err != nil {
+		return h, size, nil, err
+	}
+	return h, size, &verifier{content, ostree.NewFileHasher(h), c}, nil
+}
+
+type verifier struct {
+	io.ReadCloser
+	hash *ostree.FileHasher
+	want ostree.Checksum
+}
+
+func (v *verifier) Read(p []byte) (int, error) {
+	n, err := v.ReadCloser.Read(p)
+	v.hash.Write(p[:n])
+	if err == io.EOF {
+		if got := v.hash.Sum(); got != v.want {
+			err = fmt.Errorf("file %s: header and content have checksum %s: %w", v.want, got, ostree.ErrCorrupt)
+		}
+	}
+	return n, err
+}
+
+// openFile is a file object in one of its forms on disk.
+type openFile struct {
+	h       ostree.FileHeader
+	size    int64
+	content io.ReadCloser
+}
+
+type noContent struct{}
+
+func (noContent) Read([]byte) (int, error) { return 0, io.EOF }
+func (noContent) Close() error             { return nil }
+
+// openBare reads a file whose inode is the truth.
+func (r *Repo) openBare(c ostree.Checksum) (f openFile, err error) {
+	name := r.objectPath(object{ostree.TypeFile, c})
+	fd, err := openAt(r.objdir(), name)
+	if err == unix.ELOOP {
+		f.content = noContent{}
+		f.h, err = r.bareLink(name)
+		return f, err
+	}
+	if err != nil {
+		return f, err
+	}
+	var st unix.Stat_t
+	if err = unix.Fstat(fd, &st); err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
+		err = fmt.Errorf("mode %#o is no regular file's: %w", st.Mode, ostree.ErrCorrupt)
+	}
+	if err == nil {
+		f.h = ostree.FileHeader{UID: st.Uid, GID: st.Gid, Mode: st.Mode}
+		if r.mode == BareUserOnly {
+			f.h.UID, f.h.GID = 0, 0
+		} else {
+			f.h.Xattrs, err = fdXattrs(fd)
+		}
+	}
+	if err != nil {
+		unix.Close(fd)
+		return f, err
+	}
+	f.size = st.Size
+	f.content = &sized{r: &fdReader{fd}, left: st.Size}
+	return f, nil
+}
+
+// bareLink reads a symlink object of a bare repository.
+func (r *Repo) bareLink(name string) (h ostree.FileHeader, err error) {
+	var st unix.Stat_t
+	if err = unix.Fstatat(r.objdir(), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return h, err
+	}
+	h = ostree.FileHeader{UID: st.Uid, GID: st.Gid, Mode: st.Mode}
+	if h.Symlink, err = readlinkAt(r.objdir(), name); err != nil {
+		return h, err
+	}
+	if r.mode == BareUserOnly {
+		h.UID, h.GID = 0, 0
+		return h, nil
+	}
+	h.Xattrs, err = linkXattrs(r.objdir(), name)
+	return h, err
+}
+
+func readlinkAt(dir int, name string) (string, error) {
+	var buf [ostree.MaxSymlinkLen + 1]byte
+	n, err := unix.Readlinkat(dir, name, buf[:])
+	if err != nil {
+		return "", err
+	}
+	return string(buf[:n]), nil
+}
+
+// openBareUser reads a file whose metadata is in user.ostreemeta; a symlink's target is the content.
+func (r *Repo) openBareUser(c ostree.Checksum) (f openFile, err error) {
+	fd, st, err := r.openRegular(object{ostree.TypeFile, c})
+	if err != nil {
+		return f, err
+	}
+	in := &fdReader{fd}
+	meta, err := fdXattr(fd, ostree.UserMetaXattr)
+	if err == nil {
+		f.h, err = ostree.ParseUserMeta(meta)
+	} else {
+		err = fmt.Errorf("read %s: %w", ostree.UserMetaXattr, errors.Join(err, ostree.ErrCorrupt))
+	}
+	if err == nil && !f.h.IsSymlink() {
+		f.size = st.Size
+		f.content = &sized{r: in, left: st.Size}
+		return f, nil
+	}
+	defer in.Close()
+	if err != nil {
+		return f, err
+	}
+	target := make([]byte, ostree.MaxSymlinkLen+1)
+	n, err := readSome(fd, target)
+	if err != nil {
+		return f, err
+	}
+	// libostree wrote the final NUL with the target for a while
+	f.h.Symlink = string(bytes.TrimSuffix(target[:n], []byte{0}))
+	f.content = noContent{}
+	return f, nil
+}
+
+// openArchive reads a filez object.
+func (r *Repo) openArchive(c ostree.Checksum) (f openFile, err error) {
+	fd, _, err := r.openRegular(object{ostree.TypeFile, c})
+	if err != nil {
+		return f, err
+	}
+	f.h, f.size, f.content, err = InflateFile(&fdReader{fd})
+	return f, err
+}
+
+// InflateFile reads a filez object from a stream: its header, the size of its content in bytes, and the content. It
+// takes over in, also when it fails; closing the content closes it. Content that does not inflate to exactly that size
+// ends in ostree.ErrCorrupt, so a small object can not become a large file.
+//
+//	errors  ostree.ErrCorrupt
+func InflateFile(in io.ReadCloser) (ostree.FileHeader, int64, io.ReadCloser, error) {
+	b := bufio.NewReaderSize(in, 16<<10)
+	h, size, err := ostree.ReadArchiveHeader(b)
+	if err != nil {
+		in.Close()
+		return h, 0, nil, err
+	}
+	if h.IsSymlink() {
+		return h, 0, noContent{}, in.Close()
+	}
+	z := flate.NewReader(b)
+	return h, int64(size), &sized{r: inflater{z, in}, left: int64(size)}, nil
+}
+
+// inflater closes what lies below the decompressor too, and calls what is no deflate stream corrupt.
+type inflater struct {
+	z  io.ReadCloser
+	in io.Closer
+}
+
+func (i inflater) Read(p []byte) (int, error) {
+	n, err := i.z.Read(p)
+	if err != nil && err != io.EOF {
+		err = fmt.Errorf("inflate: %w: %w", err, ostree.ErrCorrupt)
+	}
+	return n, err
+}
+
+func (i inflater) Close() error { return errors.Join(i.z.Close(), i.in.Close()) }
+
+// sized fails where a stream is longer or shorter than it should be.
+type sized struct {
+	r    io.ReadCloser
+	left int64
+}
+
+func (s *sized) Read(p []byte) (int, error) {
+	if s.left == 0 {
+		var one [1]byte
+		switch n, err := io.ReadFull(s.r, one[:]); {
+		case n > 0:
+			return 0, fmt.Errorf("content is longer than its size says: %w", ostree.ErrCorrupt)
+		default:
+			return 0, err
+		}
+	}
+	if int64(len(p)) > s.left {
+		p = p[:s.left]
+	}
+	n, err := s.r.Read(p)
+	s.left -= int64(n)
+	if err == io.EOF {
+		err = nil
+		if s.left > 0 && n == 0 {
+			err = fmt.Errorf("content is %d bytes shorter than its size says: %w", s.left, ostree.ErrCorrupt)
+		}
+	}
+	return n, err
+}
+
+func (s *sized) Close() error { return s.r.Close() }

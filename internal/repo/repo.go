@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package repo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"grove/internal/durable"
+)
+
+// ErrNotFound is wrapped by every error that says: this repository has no such ref, remote or object, or is none.
+var ErrNotFound = errors.New("not found")
+
+// Mode says how a repository keeps file objects.
+//
+//	source  ostree src/libostree/ostree-core.h, OstreeRepoMode
+type Mode uint8
+
+const (
+	Bare         Mode = iota // as files with their real owner, mode and xattrs
+	BareUser                 // as files of one owner, the real metadata in an xattr
+	BareUserOnly             // as files of one owner, without metadata beyond permission bits
+	Archive                  // compressed, for serving
+)
+
+var modeNames = [...]string{Bare: "bare", BareUser: "bare-user", BareUserOnly: "bare-user-only", Archive: "archive-z2"}
+
+// String returns the mode as the configuration file has it.
+func (m Mode) String() string { return modeNames[m] }
+
+// ParseMode reads a mode; archive and archive-z2 are the same.
+func ParseMode(s string) (Mode, error) {
+	if s == "archive" {
+		return Archive, nil
+	}
+	for m, name := range modeNames {
+		if s == name {
+			return Mode(m), nil
+		}
+	}
+	return 0, fmt.Errorf("mode %q: want bare, bare-user, bare-user-only or archive", s)
+}
+
+// Repo is an open repository. Its methods may be called from several goroutines.
+type Repo struct {
+	path    string
+	mode    Mode
+	config  *Config
+	objects *os.File // the folder objects/, to open objects relative to it
+	parent  *Repo    // further objects, read only; nil for none
+	cache   metaCache
+	workers int
+	fsync   bool
+}
+
+// maxParents bounds the chain of repositories that refer to a parent.
+const maxParents = 8
+
+// Open opens the repository at path.
+//
+//	errors  ErrNotFound if there is none
+func Open(path string) (*Repo, error) { return openDepth(path, 0) }
+
+func openDepth(path string, depth int) (*Repo, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	config, err := loadConfig(filepath.Join(path, "config"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("open repository %s: %w", path, ErrNotFound)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open repository %s: %w", path, err)
+	}
+	r := &Repo{path: path, config: config, workers: max(2, runtime.GOMAXPROCS(0))}
+	if err := r.configure(depth); err != nil {
+		return nil, fmt.Errorf("open repository %s: %w", path, err)
+	}
+	if r.objects, err = os.Open(filepath.Join(path, "objects")); err != nil {
+		return nil, fmt.Errorf("open repository %s: %w", path, err)
+	}
+	return r, nil
+}
+
+// configure takes from the configuration what the rest needs at each step.
+func (r *Repo) configure(depth int) error {
+	if v, _ := r.config.Get("core", "repo_version"); v != "1" {
+		return fmt.Errorf("repo_version is %q, wanted 1", v)
+	}
+	mode, ok := r.config.Get("core", "mode")
+	if !ok {
+		mode = "bare"
+	}
+	var err error
+	if r.mode, err = ParseMode(mode); err != nil {
+		return err
+	}
+	r.fsync = r.config.boolean("core", "fsync", true)
+	if p, ok := r.config.Get("core", "parent"); ok && p != "" {
+		if depth >= maxParents {
+			return fmt.Errorf("more than %d parents, one above the other", maxParents)
+		}
+		if !filepath.IsAbs(p) {
+			p = filepath.Join(r.path, p)
+		}
+		if r.parent, err = openDepth(p, depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Init makes a repository at path, or opens the one that is there.
+//
+//	errors  if there is one of another mode, or something else is there
+func Init(path string, mode Mode) (*Repo, error) {
+	r, err := Open(path)
+	if err == nil {
+		if r.mode != mode {
+			r.Close()
+			return nil, fmt.Errorf("init %s: there is a repository of mode %s, wanted %s", path, r.mode, mode)
+		}
+		return r, nil
+	}
+	if !errors.Is(err, ErrNotFound) {
+		return nil, err
+	}
+	if err := layOut(path, mode); err != nil {
+		return nil, fmt.Errorf("init %s: %w", path, err)
+	}
+	return Open(path)
+}
+
+// layOut makes the folders and, last, the configuration that makes a repository of them.
+func layOut(path string, mode Mode) error {
+	if err := durable.MkdirAll(path, 0o755); err != nil {
+		return err
+	}
+	if ents, err := os.ReadDir(path); err != nil {
+		return err
+	} else if n := foreign(ents); n != "" {
+		return fmt.Errorf("%s is there and this is no repository", n)
+	}
+	dirs := []string{"objects", "tmp/cache", "state", "extensions", "refs/heads", "refs/remotes", "refs/mirrors"}
+	for _, d := range dirs {
+		if err := durable.MkdirAll(filepath.Join(path, d), 0o755); err != nil {
+			return err
+		}
+	}
+	text := "[core]\nrepo_version=1\nmode=" + mode.String() + "\n"
+	return durable.WriteFile(filepath.Join(path, "config"), []byte(text), 0o644)
+}
+
+// foreign names an entry that an interrupted Init cannot have made; "" if there is none.
+func foreign(ents []fs.DirEntry) string {
+	ours := map[string]bool{"objects": true, "tmp": true, "state": true, "extensions": true, "refs": true, ".lock": true}
+	for _, e := range ents {
+		if !ours[e.Name()] && !durable.IsLeftover(e.Name()) {
+			return e.Name()
+		}
+	}
+	return ""
+}
+
+// Close gives back what Open holds. A Repo may also simply be forgotten.
+func (r *Repo) Close() error {
+	if r.parent != nil {
+		r.parent.Close()
+	}
+	return r.objects.Close()
+}
+
+// Path returns the repository's folder, absolute.
+func (r *Repo) Path() string { return r.path }
+
+// Mode returns how file objects are kept.
+func (r *Repo) Mode() Mode { return r.mode }
+
+// Config returns the configuration. Changes count for what is opened afterwards.
+func (r *Repo) Config() *Config { return r.config }
+
+// objdir is the descriptor of objects/.
+func (r *Repo) objdir() int { return int(r.objects.Fd()) }
+
+// lock takes the repository's lock as libostree does: shared to write objects and refs, exclusive to delete objects.
+func (r *Repo) lock(ctx context.Context, exclusive bool) (*durable.Lock, error) {
+	if !r.config.boolean("core", "locking", true) {
+		return nil, nil
+	}
+	wait := 300 * time.Second // libostree's default
+	if v, ok := r.config.Get("core", "lock-timeout-secs"); ok {
+		n, err := strconv.ParseInt(v, 10, 32)
+		if err != nil {
+			return nil, fmt.Errorf("core.lock-timeout-secs is %q: %w", v, err)
+		}
+		wait = time.Duration(n) * time.Second
+	}
+	return durable.Acquire(ctx, filepath.Join(r.path, ".lock"), exclusive, wait)
+}
+
+// touch sets the repository folder's time, by which other processes see that refs changed.
+func (r *Repo) touch() {
+	unix.UtimesNanoAt(unix.AT_FDCWD, r.path, nil, 0) // only a hint: no harm where it fails
+}
+
+// readLimited reads a regular file of at most limit bytes.
+func readLimited(path string, limit int64) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !fi.Mode().IsRegular() {
+		return nil, fmt.Errorf("read %s: is no regular file", path)
+	}
+	if fi.Size() > limit {
+		return nil, fmt.Errorf("read %s: %d bytes, at most %d allowed", path, fi.Size(), limit)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = fmt.Errorf("read %s: more than %d bytes", path, limit)
+	}
+	return data, err
+}
