@@ -4,6 +4,7 @@ package manifest
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,6 +35,9 @@ type Lock struct {
 	Groups    []string        `json:"groups,omitempty"`  // lines of group, likewise
 	Inputs    string          `json:"inputs"`            // hash of everything that went in
 	Timestamp int64           `json:"timestamp"`         // seconds since 1970: the time of everything written
+
+	CommitVersion string `json:"commit_version,omitempty"` // the commit's version, as people read it
+	Parent        string `json:"parent,omitempty"`         // the commit's parent, 64 hex digits
 }
 
 // LockedBase is the commit below the layers; the zero value = none.
@@ -48,9 +52,11 @@ type LockedPackage struct {
 	NEVRA     string `json:"nevra"`
 	Source    string `json:"source"`             // id of the source; "@commandline" = a local file
 	Location  string `json:"location,omitempty"` // below the source's base URL
-	Digest    string `json:"digest"`             // "sha256:HEX"
+	Digest    string `json:"digest"`             // "sha256:HEX"; also sha512, sha384, and sha1 of old sources
 	SizeBytes int64  `json:"size,omitempty"`
 	Requested bool   `json:"requested,omitempty"`
+	Reason    string `json:"reason,omitempty"`     // why it is there: requested, dependency, weak
+	BuildTime int64  `json:"build_time,omitempty"` // seconds since 1970
 }
 
 // Encode gives the lock as JSON; equal locks give equal bytes.
@@ -123,7 +129,10 @@ func (l Lock) check() error {
 			return fmt.Errorf("removed: got %q, wanted name-version-release.arch", n)
 		}
 	}
-	text := append([]string{l.Arch, l.Base.Ref, l.Base.Version, l.Inputs}, l.Users...)
+	if l.Parent != "" && !isSHA256(l.Parent) {
+		return fmt.Errorf("parent: got %q, wanted 64 hex digits", l.Parent)
+	}
+	text := append([]string{l.Arch, l.Base.Ref, l.Base.Version, l.Inputs, l.CommitVersion}, l.Users...)
 	for _, s := range append(text, l.Groups...) {
 		if err := checkLine(s); err != nil {
 			return err
@@ -136,16 +145,24 @@ func (l Lock) check() error {
 }
 
 func (p LockedPackage) check() error {
-	hex, ok := strings.CutPrefix(p.Digest, "sha256:")
 	switch {
 	case !isNEVRA(p.NEVRA):
 		return fmt.Errorf("got nevra %q, wanted name-version-release.arch", p.NEVRA)
-	case !ok || !isSHA256(hex):
+	case !isDigest(p.Digest):
 		return fmt.Errorf("%s: got digest %q, wanted sha256:HEX", p.NEVRA, p.Digest)
-	case p.SizeBytes < 0:
-		return fmt.Errorf("%s: got size %d", p.NEVRA, p.SizeBytes)
+	case p.SizeBytes < 0 || p.BuildTime < 0:
+		return fmt.Errorf("%s: got size %d and build time %d", p.NEVRA, p.SizeBytes, p.BuildTime)
 	}
-	return errors.Join(checkLine(p.Source), checkLine(p.Location))
+	return errors.Join(checkLine(p.Source), checkLine(p.Location), checkLine(p.Reason))
+}
+
+// digestBytes are the algorithms that sources have used for packages.
+var digestBytes = map[string]int{"sha1": 20, "sha256": 32, "sha384": 48, "sha512": 64}
+
+func isDigest(s string) bool {
+	algo, text, _ := strings.Cut(s, ":")
+	b, err := hex.DecodeString(text)
+	return err == nil && len(b) > 0 && len(b) == digestBytes[algo] && strings.ToLower(text) == text
 }
 
 // checkLine refuses what would break a file of lines.
