@@ -5,10 +5,13 @@ package ostree
 import (
 	"fmt"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
-// CheckRefName fails unless name can be a ref: segments of letters, digits, '.', '_' and '-', divided by single
-// slashes, none beginning with '.' or '-'. So a ref is also a path that leads nowhere else.
+// CheckRefName fails unless name can be a ref: segments of letters and digits (of any script, as libostree has
+// it), '.', '_' and '-', divided by single slashes, none beginning with '.' or '-'. So a ref is also a path that leads
+// nowhere else.
 //
 //	source  ostree-core.c, ostree_validate_rev
 func CheckRefName(name string) error {
@@ -40,11 +43,12 @@ func checkSegment(s string) error {
 	if len(s) > MaxNameLen {
 		return fmt.Errorf("segment has %d bytes, at most %d allowed", len(s), MaxNameLen)
 	}
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		word := c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+	if !utf8.ValidString(s) {
+		return fmt.Errorf("segment %q is not UTF-8", s)
+	}
+	for i, c := range s {
 		switch {
-		case word || i > 0 && (c == '.' || c == '-'):
+		case c == '_' || unicode.IsLetter(c) || unicode.IsNumber(c) || i > 0 && (c == '.' || c == '-'):
 		case c == '.' || c == '-':
 			return fmt.Errorf("segment %q begins with %q", s, c)
 		default:
@@ -76,9 +80,11 @@ func CheckCollectionID(id string) error {
 		return fmt.Errorf("collection ID %.80q: wanted elements with dots, at most 255 bytes", id)
 	}
 	for _, p := range parts {
-		if checkSegment(p) != nil || strings.Contains(p, "-") || p[0] >= '0' && p[0] <= '9' {
+		if p == "" || strings.Trim(p, idLetters) != "" || p[0] >= '0' && p[0] <= '9' {
 			return fmt.Errorf("collection ID %q: element %q is not allowed", id, p)
 		}
 	}
 	return nil
 }
+
+const idLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_"
