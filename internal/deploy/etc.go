@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package deploy
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"sort"
+	"strings"
+)
+
+// Report says what Finish did with /etc and /var. Paths are relative to those, sorted.
+type Report struct {
+	EtcKept      []string // changed here, the default stayed as it was
+	EtcTaken     []string // not changed here, the default changed
+	EtcConflicts []string // changed here and in the default: what is here stays
+	EtcRemoved   []string // removed here, and so from the new default
+	EtcMerged    []string // account files merged by entry
+	EtcNotes     []string // what a person should know of merged account files
+	VarFilled    []string // what /var lacked
+}
+
+// Kind of a change in /etc.
+type Kind uint8
+
+const (
+	Added Kind = iota
+	Removed
+	Modified
+)
+
+func (k Kind) String() string { return [...]string{"added", "removed", "modified"}[k] }
+
+// Change is one local change in /etc against the deployment's defaults.
+type Change struct {
+	Path string // relative to /etc
+	Kind Kind
+}
+
+// threeEtc are the three sides of a merge, each open and listed.
+type threeEtc struct {
+	old, local, new        listing
+	oldDir, localDir, next dir // next is the new etc, already a copy of the new default
+	newDir                 dir
+}
+
+// sameNode tells whether two entries are equal by what OSTree compares: kind, mode, owner, link, content.
+func sameNode(p string, a, b node, da, db dir) (bool, error) {
+	if a.kind != b.kind || a.mode != b.mode && a.kind != kindLink || a.uid != b.uid || a.gid != b.gid || a.link != b.link {
+		return false, nil
+	}
+	if a.kind != kindFile || a.dev == b.dev && a.ino == b.ino {
+		return true, nil
+	}
+	if a.size != b.size {
+		return false, nil
+	}
+	fa, err := da.openPath(p)
+	if err != nil {
+		return false, err
+	}
+	defer fa.Close()
+	fb, err := db.openPath(p)
+	if err != nil {
+		return false, err
+	}
+	defer fb.Close()
+	return sameContent(fa, fb)
+}
+
+func sameContent(a, b io.Reader) (bool, error) {
+	ba, bb := make([]byte, 32<<10), make([]byte, 32<<10)
+	for {
+		na, ea := io.ReadFull(a, ba)
+		nb, eb := io.ReadFull(b, bb)
+		if !bytes.Equal(ba[:na], bb[:nb]) {
+			return false, nil
+		}
+		endA, endB := errors.Is(ea, io.EOF) || errors.Is(ea, io.ErrUnexpectedEOF), errors.Is(eb, io.EOF) || errors.Is(eb, io.ErrUnexpectedEOF)
+		switch {
+		case ea != nil && !endA:
+			return false, ea
+		case eb != nil && !endB:
+			return false, eb
+		case endA || endB:
+			return endA == endB, nil
+		}
+	}
+}
+
+// openPath opens a regular file at a path below d, following no link.
+func (d dir) openPath(p string) (*os.File, error) {
+	parent, err := d.walkTo(path.Dir(p))
+	if err != nil {
+		return nil, err
+	}
+	defer parent.Close()
+	return parent.open(path.Base(p))
+}
+
+// EtcDiff returns what was changed in a deployment's /etc against its defaults, sorted by path. What is below an
+// added or removed directory is not listed by itself.
+func EtcDiff(d Deployment) ([]Change, error) {
+	defaults, err := openDir(filepath.Join(d.Root(), "usr", "etc"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer defaults.Close()
+	local, err := openDir(filepath.Join(d.Root(), "etc"))
+	if err != nil {
+		return nil, err
+	}
+	defer local.Close()
+	a, err := list(defaults)
+	if err != nil {
+		return nil, err
+	}
+	b, err := list(local)
+	if err != nil {
+		return nil, err
+	}
+	var out []Change
+	for _, p := range paths(a, b) {
+		from, had := a[p]
+		to, has := b[p]
+		parent := path.Dir(p)
+		switch {
+		case !has:
+			if _, ok := b[parent]; ok || parent == "." {
+				out = append(out, Change{p, Removed})
+			}
+		case to.kind == kindOther:
+		case !had:
+			if _, ok := a[parent]; ok || parent == "." {
+				out = append(out, Change{p, Added})
+			}
+		default:
+			same, err := sameNode(p, from, to, defaults, local)
+			if err != nil {
+				return nil, err
+			}
+			if !same {
+				out = append(out, Change{p, Modified})
+			}
+		}
+	}
+	return out, nil
+}
+
+// paths is the sorted union of the listings' paths; a directory comes before what it holds.
+func paths(ls ...listing) []string {
+	seen := map[string]bool{}
+	var out []string
+	for _, l := range ls {
+		for p := range l {
+			if !seen[p] {
+				seen[p] = true
+				out = append(out, p)
+			}
+		}
+	}
+	sort.Slice(out, func(i, j int) bool {
+		return strings.ReplaceAll(out[i], "/", "\x00") < strings.ReplaceAll(out[j], "/", "\x00")
+	})
+	return out
+}
+
+// makeEtc makes root/etc: a copy of root/usr/etc, with the local changes of the deployment before merged in.
+func (c copier) makeEtc(root string, from *Deployment, r *Report) error {
+	newDir, err := openDir(filepath.Join(root, "usr", "etc"))
+	if errors.Is(err, fs.ErrNotExist) {
+		// a tree without defaults: /etc is empty but for what was local
+		if err := os.MkdirAll(filepath.Join(root, "usr", "etc"), 0o755); err != nil {
+			return err
+		}
+		newDir, err = openDir(filepath.Join(root, "usr", "etc"))
+	}
+	if err != nil {
+		return err
+	}
+	defer newDir.Close()
+	top, err := openDir(root)
+	if err != nil {
+		return err
+	}
+	defer top.Close()
+	if err := emptyEtc(top); err != nil {
+		return err
+	}
+	n, err := newDir.stat(".")
+	if err != nil {
+		return err
+	}
+	if err := c.subtree2(newDir, top, "etc", n); err != nil {
+		return fmt.Errorf("copy defaults of /etc: %w", err)
+	}
+	if from == nil {
+		return nil
+	}
+	return c.mergeEtc(top, newDir, from, r)
+}
+
+// subtree2 copies the open directory src to name in to.
+func (c copier) subtree2(src, to dir, name string, n node) error {
+	dst, err := c.directory(nil, to, name, node{mode: 0o700, uid: n.uid, gid: n.gid})
+	if err != nil {
+		return err
+	}
+	defer dst.Close()
+	if err := c.tree(src, dst, 0); err != nil {
+		return err
+	}
+	return c.dress(dst.f, src.f, n)
+}
+
+// emptyEtc makes way for /etc: a tree may bring an empty folder of that name, but not both /etc and /usr/etc filled.
+func emptyEtc(top dir) error {
+	etc, err := top.sub("etc")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("the tree has an /etc that is no folder: %w", err)
+	}
+	names, err := etc.names()
+	etc.Close()
+	if err != nil {
+		return err
+	}
+	if len(names) > 0 {
+		return fmt.Errorf("the tree has both /etc (with %s) and /usr/etc", names[0])
+	}
+	return removeAt(top, "etc")
+}
+
+// mergeEtc applies what changed locally in the deployment from to the new etc in top.
+func (c copier) mergeEtc(top, newDir dir, from *Deployment, r *Report) (err error) {
+	t := threeEtc{newDir: newDir, old: listing{}}
+	if t.next, err = top.sub("etc"); err != nil {
+		return err
+	}
+	defer t.next.Close()
+	if t.localDir, err = openDir(filepath.Join(from.Root(), "etc")); err != nil {
+		return err
+	}
+	defer t.localDir.Close()
+	t.oldDir, err = openDir(filepath.Join(from.Root(), "usr", "etc"))
+	if err == nil {
+		defer t.oldDir.Close()
+		t.old, err = list(t.oldDir)
+	} else if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	if err != nil {
+		return err
+	}
+	if t.local, err = list(t.localDir); err != nil {
+		return err
+	}
+	if t.new, err = list(newDir); err != nil {
+		return err
+	}
+	if err := c.mergeAccounts(t, r); err != nil {
+		return fmt.Errorf("merge accounts: %w", err)
+	}
+	steps, err := planEtc(t, r)
+	if err != nil {
+		return err
+	}
+	for _, s := range steps {
+		if err := c.apply(t, s); err != nil {
+			return fmt.Errorf("merge etc/%s: %w", s.path, err)
+		}
+	}
+	return nil
+}

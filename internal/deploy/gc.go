@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package deploy
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"strings"
+	"time"
+)
+
+// packageRefs is where the package cache keeps its refs.
+const packageRefs = "grove/pkg/"
+
+// GCOptions of GC; the zero value keeps what a rollback needs and all cached packages.
+type GCOptions struct {
+	Keep    int                   // how many of the newest, beside the current, pinned and running ones, stay; 0 = 1, negative = none
+	KeepRef func(ref string) bool // which refs of the package cache (grove/pkg/...) stay; nil = all
+	DryRun  bool
+	Wait    time.Duration // for the store's lock
+}
+
+// GCReport says what went, or with DryRun would go.
+type GCReport struct {
+	Deployments []string // NAME/ID
+	Refs        []string // of the package cache
+	Objects     int
+	Bytes       int64 // of the objects
+}
+
+// GC removes deployments that nothing keeps, package refs that nobody wants, and then all objects that no ref holds. It keeps
+// everybody else out meanwhile. A running deployment always stays.
+//
+//	errors  durable.ErrBusy if somebody is at work
+func (s *Store) GC(ctx context.Context, o GCOptions) (GCReport, error) {
+	var r GCReport
+	lock, err := s.Lock(ctx, true, o.Wait)
+	if err != nil {
+		return r, err
+	}
+	defer lock.Release()
+	if !o.DryRun {
+		if err := s.clear(); err != nil {
+			return r, fmt.Errorf("clear leftovers: %w", err)
+		}
+	}
+	names, err := s.Guests()
+	if err != nil {
+		return r, err
+	}
+	for _, name := range names {
+		g := s.guest(name)
+		surplus, err := g.surplus(o.Keep)
+		if err != nil {
+			return r, err
+		}
+		for _, id := range surplus {
+			if err := ctx.Err(); err != nil {
+				return r, err
+			}
+			if !o.DryRun {
+				if err := g.remove(id); err != nil {
+					return r, err
+				}
+			}
+			r.Deployments = append(r.Deployments, fmt.Sprintf("%s/%d", name, id))
+		}
+	}
+	if err := s.gcRefs(o, &r); err != nil {
+		return r, err
+	}
+	return r, s.prune(ctx, o, &r)
+}
+
+// surplus are the numbers of the deployments that may go, rising.
+func (g *Guest) surplus(keep int) ([]int, error) {
+	if keep == 0 {
+		keep = 1
+	}
+	all, err := g.Deployments()
+	if err != nil {
+		return nil, err
+	}
+	var out []int
+	for i := len(all) - 1; i >= 0; i-- {
+		d := all[i]
+		switch {
+		case d.Current, d.Pinned, d.Running:
+		case keep > 0:
+			keep--
+		default:
+			out = append(out, d.ID)
+		}
+	}
+	sort.Ints(out)
+	return out, nil
+}
+
+func (s *Store) gcRefs(o GCOptions, r *GCReport) error {
+	if o.KeepRef == nil {
+		return nil
+	}
+	refs, err := s.repo.Refs("")
+	if err != nil {
+		return err
+	}
+	for _, ref := range sortedKeys(refs) {
+		if !strings.HasPrefix(ref, packageRefs) || o.KeepRef(ref) {
+			continue
+		}
+		if !o.DryRun {
+			if err := s.repo.DeleteRef(ref); err != nil {
+				return err
+			}
+		}
+		r.Refs = append(r.Refs, ref)
+	}
+	return nil
+}

@@ -1,0 +1,390 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package deploy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"grove/internal/durable"
+	"grove/internal/ostree"
+)
+
+// Names inside a guest's folder.
+const (
+	stagePrefix    = ".stage-"
+	pendingPrefix  = ".pending-"
+	unfinishedMark = ".unfinished"
+	lastFile       = ".last-id"
+	runFile        = ".running"
+)
+
+// maxFileBytes bounds the small files of a deployment when they are read; a lock of 10,000 packages has 3 MB.
+const maxFileBytes = 64 << 20
+
+// Guest is one guest of a store.
+type Guest struct {
+	store *Store
+	name  string
+	dir   string
+}
+
+// Name is the guest's name.
+func (g *Guest) Name() string { return g.name }
+
+// Dir is the absolute path of the guest's folder.
+func (g *Guest) Dir() string { return g.dir }
+
+// VarDir is the folder that the guest sees as /var.
+func (g *Guest) VarDir() string { return filepath.Join(g.dir, "var") }
+
+// Lock takes the guest's lock exclusively; the store's lock comes first.
+func (g *Guest) Lock(ctx context.Context, wait time.Duration) (*durable.Lock, error) {
+	return durable.Acquire(ctx, filepath.Join(g.dir, ".lock"), true, wait)
+}
+
+func (g *Guest) deploymentsDir() string { return filepath.Join(g.dir, "deployments") }
+func (g *Guest) currentLink() string    { return filepath.Join(g.dir, "current") }
+
+func (g *Guest) unfinished() bool {
+	_, err := os.Lstat(filepath.Join(g.dir, unfinishedMark))
+	return err == nil
+}
+
+func (g *Guest) ref(id int) string     { return "grove/guest/" + g.name + "/" + strconv.Itoa(id) }
+func (g *Guest) baseRef(id int) string { return "grove/base/" + g.name + "/" + strconv.Itoa(id) }
+
+// refs returns all refs that hold this guest's deployments and bases.
+func (g *Guest) refs() ([]string, error) {
+	all, err := g.store.repo.Refs("")
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for r := range all {
+		if owner, _, ok := parseRef(r); ok && owner == g.name {
+			out = append(out, r)
+		}
+	}
+	sort.Strings(out)
+	return out, nil
+}
+
+// parseRef takes apart grove/guest/NAME/ID and grove/base/NAME/ID.
+func parseRef(ref string) (guest string, id int, ok bool) {
+	rest, ok := strings.CutPrefix(ref, "grove/guest/")
+	if !ok {
+		if rest, ok = strings.CutPrefix(ref, "grove/base/"); !ok {
+			return "", 0, false
+		}
+	}
+	guest, number, ok := strings.Cut(rest, "/")
+	if !ok {
+		return "", 0, false
+	}
+	id, ok = parseID(number)
+	return guest, id, ok
+}
+
+// parseID reads a deployment's number as it is written in names: decimal, from 1, no leading zero.
+func parseID(s string) (int, bool) {
+	n, err := strconv.Atoi(s)
+	return n, err == nil && n > 0 && strconv.Itoa(n) == s
+}
+
+// Deployment is one immutable result of a guest's manifest.
+type Deployment struct {
+	ID         int
+	Commit     ostree.Checksum
+	Created    time.Time
+	Pinned     bool
+	Version    string
+	BaseRef    string
+	BaseCommit string // hex; empty if unknown
+	Current    bool
+	Running    bool
+
+	dir string
+}
+
+// record is deployment.json.
+type record struct {
+	ID         int    `json:"id"`
+	Commit     string `json:"commit"`
+	Created    string `json:"created"` // RFC 3339, UTC
+	Version    string `json:"version,omitempty"`
+	BaseRef    string `json:"base_ref,omitempty"`
+	BaseCommit string `json:"base_commit,omitempty"`
+	Pinned     bool   `json:"pinned"`
+}
+
+func (r record) encode() []byte {
+	data, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		panic(err) // strings and numbers always encode
+	}
+	return append(data, '\n')
+}
+
+// Root is the path of the deployment's tree.
+func (d Deployment) Root() string { return filepath.Join(d.dir, "root") }
+
+// RunLock is the file that whoever runs something in the deployment holds a shared lock on (durable.Acquire).
+func (d Deployment) RunLock() string { return filepath.Join(d.dir, runFile) }
+
+// Manifest is the text of the manifest that the deployment was made from.
+func (d Deployment) Manifest() ([]byte, error) {
+	return readLimited(filepath.Join(d.dir, "manifest.yaml"))
+}
+
+// Lockfile is the text of the deployment's lock.
+func (d Deployment) Lockfile() ([]byte, error) { return readLimited(filepath.Join(d.dir, "lock.json")) }
+
+func readLimited(path string) ([]byte, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if st.Size() > maxFileBytes {
+		return nil, fmt.Errorf("read %s: has %d bytes, at most %d are allowed", path, st.Size(), maxFileBytes)
+	}
+	return os.ReadFile(path)
+}
+
+// currentID is the number that `current` names.
+//
+//	errors  ErrNone
+func (g *Guest) currentID() (int, error) {
+	target, err := os.Readlink(g.currentLink())
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, fmt.Errorf("guest %s: %w", g.name, ErrNone)
+	}
+	if err != nil {
+		return 0, err
+	}
+	number, ok := strings.CutPrefix(target, "deployments/")
+	id, valid := parseID(number)
+	if !ok || !valid {
+		return 0, fmt.Errorf("guest %s: current points to %q, wanted deployments/ID", g.name, target)
+	}
+	return id, nil
+}
+
+// Current is the deployment that the guest runs next.
+//
+//	errors  ErrNone
+func (g *Guest) Current() (*Deployment, error) {
+	id, err := g.currentID()
+	if err != nil {
+		return nil, err
+	}
+	return g.Deployment(id)
+}
+
+// ids returns the numbers of the deployments on disk, pending ones too, rising.
+func (g *Guest) ids() ([]int, error) {
+	ents, err := os.ReadDir(g.deploymentsDir())
+	if err != nil {
+		return nil, err
+	}
+	var out []int
+	for _, e := range ents {
+		if id, ok := parseID(e.Name()); ok {
+			out = append(out, id)
+		}
+	}
+	sort.Ints(out)
+	return out, nil
+}
+
+// Deployments returns all deployments, oldest first.
+func (g *Guest) Deployments() ([]Deployment, error) {
+	ids, err := g.ids()
+	if err != nil {
+		return nil, err
+	}
+	var out []Deployment
+	for _, id := range ids {
+		d, err := g.Deployment(id)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // removed meanwhile: readers take no lock
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, *d)
+	}
+	return out, nil
+}
+
+// Deployment returns one deployment.
+//
+//	errors  *NotFoundError
+func (g *Guest) Deployment(id int) (*Deployment, error) {
+	d := &Deployment{ID: id, dir: filepath.Join(g.deploymentsDir(), strconv.Itoa(id))}
+	data, err := readLimited(filepath.Join(d.dir, "deployment.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, serr := os.Stat(d.dir); serr != nil {
+			return nil, fmt.Errorf("%w%w", &NotFoundError{What: fmt.Sprintf("guest %s: deployment %d", g.name, id)}, hidden{fs.ErrNotExist})
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	var r record
+	if err := json.Unmarshal(data, &r); err != nil {
+		return nil, fmt.Errorf("guest %s: deployment %d: %w", g.name, id, err)
+	}
+	if r.ID != id {
+		return nil, fmt.Errorf("guest %s: deployment %d: deployment.json says %d", g.name, id, r.ID)
+	}
+	if d.Commit, err = ostree.ParseChecksum(r.Commit); err != nil {
+		return nil, fmt.Errorf("guest %s: deployment %d: %w", g.name, id, err)
+	}
+	if d.Created, err = time.Parse(time.RFC3339Nano, r.Created); err != nil {
+		return nil, fmt.Errorf("guest %s: deployment %d: %w", g.name, id, err)
+	}
+	d.Pinned, d.Version, d.BaseRef, d.BaseCommit = r.Pinned, r.Version, r.BaseRef, r.BaseCommit
+	current, err := g.currentID()
+	d.Current = err == nil && current == id
+	d.Running = locked(d.RunLock())
+	return d, nil
+}
+
+// hidden adds an error to match without its text.
+type hidden struct{ error }
+
+func (hidden) Error() string   { return "" }
+func (h hidden) Unwrap() error { return h.error }
+
+// locked tells whether somebody holds a lock on the file. It takes none itself.
+func locked(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	lk := unix.Flock_t{Type: unix.F_WRLCK}
+	return unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, &lk) == nil && lk.Type != unix.F_UNLCK
+}
+
+func (d Deployment) record() record {
+	return record{ID: d.ID, Commit: d.Commit.String(), Created: d.Created.UTC().Format(time.RFC3339Nano), Version: d.Version,
+		BaseRef: d.BaseRef, BaseCommit: d.BaseCommit, Pinned: d.Pinned}
+}
+
+// Pin keeps a deployment from GC, or lets it go.
+func (g *Guest) Pin(id int, pinned bool) error {
+	d, err := g.Deployment(id)
+	if err != nil || d.Pinned == pinned {
+		return err
+	}
+	d.Pinned = pinned
+	return durable.WriteFile(filepath.Join(d.dir, "deployment.json"), d.record().encode(), 0o644)
+}
+
+// SetCurrent makes a kept deployment the current one.
+func (g *Guest) SetCurrent(ctx context.Context, id int) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if _, err := g.Deployment(id); err != nil {
+		return err
+	}
+	return durable.Swap(g.currentLink(), "deployments/"+strconv.Itoa(id))
+}
+
+// RemoveDeployment removes a deployment that is neither current nor running. Its number is not used again.
+func (g *Guest) RemoveDeployment(ctx context.Context, id int) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	d, err := g.Deployment(id)
+	if err != nil {
+		return err
+	}
+	switch {
+	case d.Current:
+		return fmt.Errorf("remove deployment %d of guest %s: it is the current one", id, g.name)
+	case d.Running:
+		return fmt.Errorf("remove deployment %d of guest %s: %w", id, g.name, ErrRunning)
+	}
+	return g.remove(id)
+}
+
+// remove deletes folder and refs of a deployment, remembering its number first.
+func (g *Guest) remove(id int) error {
+	if err := g.remember(id); err != nil {
+		return err
+	}
+	if err := g.store.removeTree(filepath.Join(g.deploymentsDir(), strconv.Itoa(id))); err != nil {
+		return fmt.Errorf("remove deployment %d of guest %s: %w", id, g.name, err)
+	}
+	return g.deleteRefs(id)
+}
+
+func (g *Guest) deleteRefs(id int) error {
+	refs, err := g.refs()
+	if err != nil {
+		return err
+	}
+	for _, r := range refs {
+		if r == g.ref(id) || r == g.baseRef(id) {
+			if err := g.store.repo.DeleteRef(r); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// last is the highest number among those removed.
+func (g *Guest) last() (int, error) {
+	data, err := readLimited(filepath.Join(g.dir, lastFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	id, ok := parseID(strings.TrimSpace(string(data)))
+	if !ok {
+		return 0, fmt.Errorf("guest %s: %s holds %.20q, wanted a number", g.name, lastFile, data)
+	}
+	return id, nil
+}
+
+func (g *Guest) remember(id int) error {
+	last, err := g.last()
+	if err != nil || id <= last {
+		return err
+	}
+	return durable.WriteFile(filepath.Join(g.dir, lastFile), []byte(strconv.Itoa(id)+"\n"), 0o644)
+}
+
+// nextID is the number after all that are or were.
+func (g *Guest) nextID() (int, error) {
+	last, err := g.last()
+	if err != nil {
+		return 0, err
+	}
+	ids, err := g.ids()
+	if err != nil {
+		return 0, err
+	}
+	for _, id := range ids {
+		last = max(last, id)
+	}
+	return last + 1, nil
+}
