@@ -1,0 +1,575 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rpmmd
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"grove/internal/durable"
+	"grove/internal/fetch"
+	"grove/internal/rpm"
+	"grove/internal/sign"
+)
+
+// loader brings the metadata of one source.
+//
+// The cache of a source is a folder ID-HASH with repomd.xml and its signature as they came (the time of repomd.xml is when the
+// source was last asked), "mirrors" with the base URLs found then, parsed-REVISION in the compact form, and filelists-DIGEST as
+// it came. Each file is replaced atomically, is verified when it is read, and can go at any time.
+type loader struct {
+	src    Source
+	o      LoadOptions
+	client *fetch.Client
+	dir    string // "" = no cache
+	tmp    string // in its place, removed after Load
+}
+
+func newLoader(src Source, o LoadOptions) (*loader, error) {
+	if err := checkID(src.ID); err != nil {
+		return nil, err
+	}
+	l := &loader{src: src, o: o, client: sourceClient(src, o)}
+	if o.CacheDir != "" {
+		h := sha256.Sum256([]byte(strings.Join(src.BaseURLs, "\n") + "\n\n" + src.Mirrorlist + "\n" + src.Metalink))
+		l.dir = filepath.Join(o.CacheDir, src.ID+"-"+hex.EncodeToString(h[:8]))
+	}
+	return l, nil
+}
+
+// sourceClient is the caller's client, or one like it with the source's own certificates, proxy and password.
+func sourceClient(src Source, o LoadOptions) *fetch.Client {
+	c := o.Client
+	if c == nil {
+		c = fetch.New(fetch.Options{Offline: o.Offline})
+	}
+	if src.own() || (o.Offline && !c.Offline()) {
+		c = src.Client(c, o.Offline)
+	}
+	return c
+}
+
+func (s Source) own() bool {
+	return s.SSLInsecure || s.SSLCACert != "" || s.SSLClientCert != "" || s.Proxy != "" || s.Username != ""
+}
+
+// Client returns a client for the source: like c, with the source's certificates, proxy and password where it has such. The
+// password is sent only to the hosts of the source's own URLs, not to mirrors that a server names.
+func (s Source) Client(c *fetch.Client, offline bool) *fetch.Client {
+	o := c.Options()
+	o.Offline = o.Offline || offline
+	if s.SSLInsecure {
+		o.TLS.Insecure = true
+	}
+	if s.SSLCACert != "" {
+		o.TLS.CAFile = s.SSLCACert
+	}
+	if s.SSLClientCert != "" {
+		o.TLS.CertFile, o.TLS.KeyFile = s.SSLClientCert, s.SSLClientKey
+	}
+	if s.Proxy != "" {
+		o.Proxy = s.Proxy
+	}
+	if s.Username != "" {
+		o.Username, o.Password, o.AuthHosts = s.Username, s.Password, nil
+		for _, text := range append([]string{s.Mirrorlist, s.Metalink}, s.BaseURLs...) {
+			if u, err := url.Parse(text); err == nil && u.Host != "" {
+				o.AuthHosts = append(o.AuthHosts, u.Host)
+			}
+		}
+		if len(o.AuthHosts) == 0 {
+			o.Username = ""
+		}
+	}
+	return fetch.New(o)
+}
+
+func (l *loader) load(ctx context.Context) (*Metadata, error) {
+	if l.dir == "" {
+		tmp, err := os.MkdirTemp("", "grove-rpmmd-")
+		if err != nil {
+			return nil, err
+		}
+		l.tmp = tmp
+		defer os.RemoveAll(tmp)
+	} else if err := durable.MkdirAll(l.dir, 0o755); err != nil {
+		return nil, err
+	}
+	st, err := l.state(ctx)
+	if err != nil {
+		return nil, err
+	}
+	m := &Metadata{Source: l.src, RevisionDigest: st.revision, bases: st.bases, repomd: st.repomd, loader: l}
+	if l.fromCache(m) {
+		return m, nil
+	}
+	if err := l.primary(ctx, m); err != nil {
+		return nil, err
+	}
+	if err := l.groups(ctx, m); err != nil {
+		if ctx.Err() != nil || errors.Is(err, fetch.ErrOffline) {
+			return nil, err
+		}
+		m.Warnings = append(m.Warnings, err.Error())
+		return m, nil // not kept: the next Load tries again
+	}
+	return m, l.keep(m)
+}
+
+func (l *loader) folder() string {
+	if l.dir != "" {
+		return l.dir
+	}
+	return l.tmp
+}
+
+// state is the verified repomd.xml and where it came from.
+type state struct {
+	repomd   repomd
+	revision string
+	bases    []string
+}
+
+// state takes the cached one where that is fresh, or where nothing can be asked.
+func (l *loader) state(ctx context.Context) (state, error) {
+	cached, age, cachedErr := l.cachedState(ctx)
+	if cachedErr == nil && l.fresh(age) {
+		return cached, nil
+	}
+	if l.o.Offline || l.client.Offline() {
+		if bases, err := l.fileBases(); err == nil && len(bases) > 0 {
+			return l.askBases(ctx, bases, nil)
+		}
+		if cachedErr == nil {
+			return cached, nil
+		}
+		if l.dir == "" || errors.Is(cachedErr, fs.ErrNotExist) {
+			return state{}, fmt.Errorf("%w: its metadata is not in the cache", fetch.ErrOffline)
+		}
+		return state{}, fmt.Errorf("%w: its metadata in the cache cannot be used: %w", fetch.ErrOffline, cachedErr)
+	}
+	return l.ask(ctx)
+}
+
+func (l *loader) fresh(age time.Duration) bool {
+	limit := l.src.MetadataExpire
+	if l.o.MaxAge > 0 {
+		limit = l.o.MaxAge
+	}
+	if bases, err := l.fileBases(); err != nil || len(bases) == len(l.src.BaseURLs) && l.src.Mirrorlist == "" && l.src.Metalink == "" {
+		return false // asking a local source costs nothing
+	}
+	return !l.o.Refresh && (limit < 0 || age >= 0 && age < limit)
+}
+
+// fileBases gives those base URLs that need no network.
+func (l *loader) fileBases() ([]string, error) {
+	var bases []string
+	for _, b := range l.src.BaseURLs {
+		b, err := checkBase(b)
+		if err != nil {
+			return nil, err
+		}
+		if strings.HasPrefix(b, "file:") {
+			bases = append(bases, b)
+		}
+	}
+	return bases, nil
+}
+
+func (l *loader) cachedState(ctx context.Context) (state, time.Duration, error) {
+	if l.dir == "" {
+		return state{}, 0, fs.ErrNotExist
+	}
+	path := filepath.Join(l.dir, "repomd.xml")
+	data, err := readFile(path, maxRepomd)
+	if err != nil {
+		return state{}, 0, err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return state{}, 0, err
+	}
+	var asc []byte
+	if l.src.RepoGPGCheck {
+		if asc, err = readFile(path+".asc", maxSignature); err != nil {
+			return state{}, 0, err
+		}
+	}
+	mirrors, err := readFile(filepath.Join(l.dir, "mirrors"), maxMirrors)
+	if err != nil {
+		return state{}, 0, err
+	}
+	var bases []string
+	for _, b := range strings.Fields(string(mirrors)) {
+		if b, err = checkBase(b); err != nil {
+			return state{}, 0, err
+		}
+		bases = append(bases, b)
+	}
+	st, err := l.verified(ctx, data, asc)
+	st.bases = bases
+	return st, time.Since(info.ModTime()), err
+}
+
+// ask finds the mirrors and brings repomd.xml.
+func (l *loader) ask(ctx context.Context) (state, error) {
+	var bases []string
+	for _, b := range l.src.BaseURLs {
+		b, err := checkBase(b)
+		if err != nil {
+			return state{}, err
+		}
+		bases = append(bases, b)
+	}
+	var digests []rpm.Digest
+	for _, list := range []string{l.src.Metalink, l.src.Mirrorlist} {
+		if list == "" {
+			continue
+		}
+		l.event("mirrors", 0, 0)
+		data, err := l.client.Get(ctx, list, maxMirrors)
+		if err != nil {
+			if len(bases) > 0 && ctx.Err() == nil {
+				continue // the base URLs may still answer
+			}
+			return state{}, fmt.Errorf("mirrors: %w", err)
+		}
+		if list == l.src.Metalink || bytes.HasPrefix(bytes.TrimSpace(data), []byte("<")) {
+			m, err := parseMetalink(data)
+			if err != nil {
+				return state{}, err
+			}
+			bases, digests = append(bases, m.bases...), m.digests
+			continue
+		}
+		more, err := parseMirrorlist(data, func(s string) string { return s })
+		if err != nil {
+			return state{}, err
+		}
+		bases = append(bases, more...)
+	}
+	if len(bases) == 0 {
+		return state{}, errors.New("no baseurl, and no mirror is known")
+	}
+	return l.askBases(ctx, bases, digests)
+}
+
+// askBases takes repomd.xml from the first mirror whose copy is right.
+func (l *loader) askBases(ctx context.Context, bases []string, digests []rpm.Digest) (state, error) {
+	l.event("repomd", 0, 0)
+	var first error
+	for i, base := range bases {
+		st, err := l.askBase(ctx, base, digests)
+		if err == nil {
+			// mirrors that failed go to the end: packages are asked for at the one that answered
+			st.bases = append(append([]string{}, bases[i:]...), bases[:i]...)
+			return st, l.keepBases(st.bases)
+		}
+		if ctx.Err() != nil {
+			return state{}, context.Cause(ctx)
+		}
+		if first == nil || errors.Is(first, fetch.ErrNotFound) && !errors.Is(err, fetch.ErrNotFound) {
+			first = err
+		}
+	}
+	if len(bases) > 1 {
+		first = fmt.Errorf("%w (%d mirrors tried)", first, len(bases))
+	}
+	return state{}, first
+}
+
+func (l *loader) askBase(ctx context.Context, base string, digests []rpm.Digest) (state, error) {
+	from := joinURL(base, "repodata/repomd.xml")
+	data, err := l.client.Get(ctx, from, maxRepomd)
+	if err != nil {
+		return state{}, err
+	}
+	if err := anyDigest(data, digests); err != nil {
+		return state{}, fmt.Errorf("%s: %w", from, err)
+	}
+	var asc []byte
+	if l.src.RepoGPGCheck {
+		asc, err = l.client.Get(ctx, from+".asc", maxSignature)
+		if errors.Is(err, fetch.ErrNotFound) {
+			err = fmt.Errorf("%w: it has no signature: %w", sign.ErrUntrusted, err)
+		}
+		if err != nil {
+			return state{}, fmt.Errorf("repomd.xml: %w", err)
+		}
+	}
+	st, err := l.verified(ctx, data, asc)
+	if err != nil || l.dir == "" {
+		return st, err
+	}
+	path := filepath.Join(l.dir, "repomd.xml")
+	if asc != nil {
+		if err := durable.WriteFile(path+".asc", asc, 0o644); err != nil {
+			return st, err
+		}
+	}
+	return st, durable.WriteFile(path, data, 0o644)
+}
+
+func anyDigest(data []byte, digests []rpm.Digest) error {
+	if len(digests) == 0 {
+		return nil
+	}
+	for _, d := range digests {
+		h, err := fetch.NewHash(d.Algo)
+		if err != nil {
+			return err
+		}
+		h.Write(data)
+		if hex.EncodeToString(h.Sum(nil)) == d.Hex {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: it is not the repomd.xml that the metalink names", fetch.ErrDigest)
+}
+
+func (l *loader) keepBases(bases []string) error {
+	if l.dir == "" {
+		return nil
+	}
+	return durable.WriteFile(filepath.Join(l.dir, "mirrors"), []byte(strings.Join(bases, "\n")+"\n"), 0o644)
+}
+
+// verified reads repomd.xml after holding it against its signature.
+func (l *loader) verified(ctx context.Context, data, asc []byte) (state, error) {
+	if l.src.RepoGPGCheck {
+		keyring, err := l.keys(ctx)
+		if err != nil {
+			return state{}, err
+		}
+		if _, err := keyring.Verify(bytes.NewReader(data), asc); err != nil {
+			return state{}, fmt.Errorf("repomd.xml: %w", err)
+		}
+	}
+	r, err := parseRepomd(data)
+	sum := sha256.Sum256(data)
+	return state{repomd: r, revision: hex.EncodeToString(sum[:])}, err
+}
+
+func (l *loader) keys(ctx context.Context) (sign.Keyring, error) {
+	var all [][]byte
+	for _, key := range l.src.GPGKeys {
+		var data []byte
+		var err error
+		if l.o.ReadKey != nil {
+			data, err = l.o.ReadKey(key)
+		} else {
+			if strings.HasPrefix(key, "/") {
+				key = (&url.URL{Scheme: "file", Path: key}).String()
+			}
+			data, err = l.client.Get(ctx, key, maxKey)
+		}
+		if err != nil {
+			return sign.Keyring{}, fmt.Errorf("read key: %w", err)
+		}
+		all = append(all, data)
+	}
+	if len(all) == 0 {
+		return sign.Keyring{}, fmt.Errorf("repomd.xml: %w: repo_gpgcheck is on, but there is no gpgkey", sign.ErrUntrusted)
+	}
+	return sign.ParseKeyring(all...)
+}
+
+func (l *loader) event(what string, done, total int64) {
+	if l.o.Progress != nil {
+		l.o.Progress(Event{l.src.ID, what, done, total})
+	}
+}
+
+// parsed is where the compact form of a revision lies.
+func (l *loader) parsed(m *Metadata) string {
+	return filepath.Join(l.dir, "parsed-"+m.RevisionDigest[:32])
+}
+
+func (l *loader) fromCache(m *Metadata) bool {
+	if l.dir == "" {
+		return false
+	}
+	data, err := os.ReadFile(l.parsed(m))
+	if err != nil {
+		return false
+	}
+	m.Packages, m.Groups, m.Environments, err = unpack(data)
+	return err == nil
+}
+
+// keep writes the compact form and clears those of other revisions.
+func (l *loader) keep(m *Metadata) error {
+	if l.dir == "" {
+		return nil
+	}
+	if err := durable.WriteFile(l.parsed(m), pack(m.Packages, m.Groups, m.Environments), 0o644); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(l.dir)
+	if err != nil {
+		return err
+	}
+	keep := map[string]bool{filepath.Base(l.parsed(m)): true, filelistsName(m.repomd.files["filelists"]): true}
+	for _, e := range entries {
+		if name := e.Name(); (strings.HasPrefix(name, "parsed-") || strings.HasPrefix(name, "filelists-")) && !keep[name] {
+			os.Remove(filepath.Join(l.dir, name))
+		}
+	}
+	return nil
+}
+
+func (l *loader) primary(ctx context.Context, m *Metadata) error {
+	return l.with(ctx, m, "primary", func(r io.Reader) (err error) {
+		m.Packages, err = ParsePrimary(r)
+		return err
+	})
+}
+
+func (l *loader) groups(ctx context.Context, m *Metadata) error {
+	for _, kind := range []string{"group_zst", "group_xz", "group_gz", "group"} {
+		if _, ok := m.repomd.files[kind]; !ok {
+			continue
+		}
+		return l.with(ctx, m, kind, func(r io.Reader) error {
+			data, err := io.ReadAll(io.LimitReader(r, maxComps+1))
+			if err != nil {
+				return err
+			}
+			if len(data) > maxComps {
+				return fmt.Errorf("more than %d bytes", maxComps)
+			}
+			m.Groups, m.Environments, err = ParseComps(data)
+			return err
+		})
+	}
+	return nil
+}
+
+// with brings a metadata file, hands its content to read, and removes it.
+func (l *loader) with(ctx context.Context, m *Metadata, kind string, read func(io.Reader) error) error {
+	f := m.repomd.files[kind]
+	path := filepath.Join(l.folder(), kind+"-"+f.digest.Hex[:32])
+	if err := l.download(ctx, m, kind, path); err != nil {
+		return err
+	}
+	defer os.Remove(path)
+	return readContent(path, kind, f, read)
+}
+
+func (l *loader) download(ctx context.Context, m *Metadata, kind, path string) error {
+	f := m.repomd.files[kind]
+	err := l.client.Download(ctx, fetch.Download{
+		URLs: locationURLs(m.bases, f.location), Dest: path, SizeBytes: f.size, MaxBytes: maxPacked, Digest: f.digest.String(),
+		Progress: func(done, total int64) { l.event(kind, done, total) },
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", kind, err)
+	}
+	return nil
+}
+
+func readContent(path, kind string, f dataFile, read func(io.Reader) error) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	content, err := openContent(file, f)
+	if err == nil {
+		if err = read(content); err == nil {
+			err = content.finish()
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", kind, err)
+	}
+	return nil
+}
+
+func filelistsName(f dataFile) string {
+	if f.digest.Hex == "" {
+		return ""
+	}
+	return "filelists-" + f.digest.Hex[:32]
+}
+
+// filelists completes the files of m's packages.
+func (l *loader) filelists(ctx context.Context, m *Metadata, wanted []string) error {
+	f, ok := m.repomd.files["filelists"]
+	if !ok {
+		return errors.New("filelists: the source has none")
+	}
+	if l.dir == "" {
+		tmp, err := os.MkdirTemp("", "grove-rpmmd-")
+		if err != nil {
+			return err
+		}
+		l.tmp = tmp
+		defer os.RemoveAll(tmp)
+	}
+	path := filepath.Join(l.folder(), filelistsName(f))
+	if err := l.download(ctx, m, "filelists", path); err != nil {
+		return err
+	}
+	return readContent(path, "filelists", f, func(r io.Reader) error { return m.addFiles(r, wanted) })
+}
+
+// addFiles gives each package the files that the list has for it.
+func (m *Metadata) addFiles(r io.Reader, wanted []string) error {
+	byID := make(map[string][]int, len(m.Packages))
+	for i, p := range m.Packages {
+		byID[p.Digest.Hex] = append(byID[p.Digest.Hex], i)
+	}
+	var keep func([]byte) bool
+	if len(wanted) > 0 {
+		set := make(map[string]bool, len(wanted))
+		for _, w := range wanted {
+			set[w] = true
+		}
+		keep = func(path []byte) bool { return set[string(path)] }
+	}
+	return ParseFilelists(r, keep, func(pkgid string, files []string) error {
+		for _, i := range byID[pkgid] {
+			p := &m.Packages[i]
+			if keep == nil {
+				p.Files = files
+				continue
+			}
+			have := make(map[string]bool, len(p.Files))
+			for _, f := range p.Files {
+				have[f] = true
+			}
+			for _, f := range files {
+				if !have[f] {
+					p.Files = append(p.Files[:len(p.Files):len(p.Files)], f)
+				}
+			}
+		}
+		return nil
+	})
+}
+
+func readFile(path string, maxBytes int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxBytes+1))
+	if err == nil && int64(len(data)) > maxBytes {
+		err = fmt.Errorf("read %s: more than %d bytes", path, maxBytes)
+	}
+	return data, err
+}
