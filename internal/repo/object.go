@@ -204,6 +204,14 @@ func (r *Repo) DirMeta(c ostree.Checksum) (ostree.DirMeta, error) {
 	return m, nil
 }
 
+// forget drops an object from the cache, before it is deleted.
+func (r *Repo) forget(o object) {
+	r.cache.mu.Lock()
+	defer r.cache.mu.Unlock()
+	delete(r.cache.trees, o.c)
+	delete(r.cache.metas, o.c)
+}
+
 // Commit returns a commit.
 //
 //	errors  ErrNotFound, ostree.ErrCorrupt
