@@ -215,6 +215,9 @@ func (e *Editor) Tree() *Tree { return &Tree{e.root.freeze()} }
 
 // freeze returns the directory as a value; the very one it began with if nothing differs.
 func (e *edit) freeze() node {
+	if len(e.changes) == 0 { // base may not be open then
+		return node{e.meta, e.base}
+	}
 	names := slices.Sorted(maps.Keys(e.changes))
 	files := make([]ostree.TreeFile, 0, len(e.base.files)+len(names))
 	dirs := make([]child, 0, len(e.base.dirs)+len(names))
