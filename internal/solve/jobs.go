@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package solve
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"grove/internal/rpm"
+)
+
+// What libsolv shall do.
+//
+//	source  libsolv src/solver.h, SOLVER_*
+const (
+	selectOne      = 0x01
+	selectProvides = 0x03
+	selectOneOf    = 0x04
+	selectAll      = 0x06
+
+	doInstall        = 0x0100
+	doErase          = 0x0200
+	doUpdate         = 0x0300
+	doLock           = 0x0600
+	doAllowUninstall = 0x0b00
+
+	setEVR  = 0x02000000
+	setArch = 0x04000000
+)
+
+type jobKind int
+
+const (
+	jobInstall jobKind = iota
+	jobReplace
+	jobRemove
+	jobKeep
+	jobOther
+)
+
+// job is one order to libsolv and the request that it stands for.
+type job struct {
+	how, what int
+	kind      jobKind
+	spec      string
+	ids       []int // of packages: candidates, or the one that is kept or removed
+}
+
+// jobs turns the request into orders; p.satisfied and p.missing come out on the way.
+func (p *pool) jobs() ([]job, error) {
+	var out []job
+	replaced, err := p.replaceJobs()
+	if err != nil {
+		return nil, err
+	}
+	removed, err := p.removeJobs()
+	if err != nil {
+		return nil, err
+	}
+	for _, spec := range p.req.Install {
+		j, err := p.installJobs(spec)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, j...)
+	}
+	out = append(append(out, replaced...), removed...)
+	if p.req.Upgrade {
+		out = append(out, job{how: doUpdate | selectAll, kind: jobOther})
+	}
+	if p.req.KeepInstalled {
+		for id := firstID; id < firstID+len(p.meta) && p.isInstalled(id); id++ {
+			if !p.released[id] {
+				out = append(out, job{how: doLock | selectOne, what: id, kind: jobKeep, ids: []int{id}})
+			}
+		}
+	}
+	return out, nil
+}
+
+func (p *pool) installJobs(spec string) ([]job, error) {
+	m := p.match(spec)
+	if m.dep != 0 {
+		return []job{{how: doInstall | selectProvides, what: m.dep, kind: jobInstall, spec: spec, ids: p.providers(m.dep)}}, nil
+	}
+	if strings.HasPrefix(strings.TrimSpace(spec), "(") {
+		var prog program
+		return nil, prog.rich(strings.TrimSpace(spec))
+	}
+	if len(m.ids) == 0 {
+		if p.req.AllowMissing {
+			p.missing = append(p.missing, spec)
+			return nil, nil
+		}
+		return nil, p.unknown(spec, false)
+	}
+	how := doInstall
+	if m.form.arch != "" {
+		how |= setArch
+	}
+	if m.form.version != "" {
+		how |= setEVR
+	}
+	var out []job
+	groups := [][]int{m.ids}
+	if isGlob(m.form.name) {
+		groups = p.groupByName(m.ids)
+	}
+	satisfied := true
+	for _, ids := range groups {
+		if slices.ContainsFunc(ids, func(id int) bool { return p.isInstalled(id) && !p.released[id] }) {
+			continue
+		}
+		satisfied = false
+		ids = p.candidates(ids)
+		if len(ids) == 0 {
+			continue // only released ones match: what removes or replaces them decides
+		}
+		out = append(out, job{how: how | selectOneOf, what: p.oneOf(ids), kind: jobInstall, spec: spec, ids: ids})
+	}
+	if satisfied {
+		p.satisfied = append(p.satisfied, spec)
+	} else if len(out) == 0 {
+		return nil, &Unknown{Spec: spec, Why: "only an installed package that is to go is called so"}
+	}
+	return out, nil
+}
+
+// candidates drops the installed ones and, where a package file has the very name, its twins in the sources.
+func (p *pool) candidates(ids []int) []int {
+	local := map[rpm.NEVRA]bool{}
+	for _, id := range ids {
+		if p.isLocal(id) {
+			local[p.pkg(id).NEVRA] = true
+		}
+	}
+	var out []int
+	for _, id := range ids {
+		if !p.isInstalled(id) && (p.isLocal(id) || !local[p.pkg(id).NEVRA]) {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+func (p *pool) groupByName(ids []int) [][]int {
+	sorted := slices.Clone(ids)
+	slices.SortStableFunc(sorted, func(a, b int) int {
+		return cmp.Or(strings.Compare(p.pkg(a).Name, p.pkg(b).Name), cmp.Compare(a, b))
+	})
+	var out [][]int
+	for i, id := range sorted {
+		if i == 0 || p.pkg(id).Name != p.pkg(sorted[i-1]).Name {
+			out = append(out, nil)
+		}
+		out[len(out)-1] = append(out[len(out)-1], id)
+	}
+	return out
+}
+
+func (p *pool) removeJobs() ([]job, error) {
+	var out []job
+	for _, spec := range p.req.Remove {
+		var found []int
+		for _, x := range forms(spec) {
+			for _, id := range p.named(x) {
+				if p.isInstalled(id) {
+					found = append(found, id)
+				}
+			}
+			if len(found) > 0 {
+				break
+			}
+		}
+		if len(found) == 0 {
+			u := p.unknown(spec, true)
+			u.Why = ""
+			return nil, fmt.Errorf("remove: %w", &Unknown{Spec: spec, Near: u.Near})
+		}
+		for _, id := range found {
+			p.released[id] = true
+			out = append(out, job{how: doErase | selectOne, what: id, kind: jobRemove, spec: spec, ids: []int{id}})
+		}
+	}
+	return out, nil
+}
+
+func (p *pool) replaceJobs() ([]job, error) {
+	var out []job
+	for _, spec := range p.req.Replace {
+		m := p.match(spec)
+		ids := p.candidates(m.ids)
+		if len(ids) == 0 || m.form.version == "" {
+			return nil, fmt.Errorf("replace: %w", p.unknown(spec, false))
+		}
+		old := p.displaced(p.pkg(ids[0]))
+		if len(old) == 0 {
+			return nil, fmt.Errorf("replace: %w", &Unknown{Spec: spec, Why: "no installed package is called " + p.pkg(ids[0]).Name + " or made obsolete by it"})
+		}
+		out = append(out, job{how: doInstall | selectOneOf | setEVR | setArch, what: p.oneOf(ids), kind: jobReplace, spec: spec, ids: ids})
+		for _, id := range old {
+			p.released[id] = true
+			out = append(out, job{how: doAllowUninstall | selectOne, what: id, kind: jobOther, ids: []int{id}})
+		}
+	}
+	return out, nil
+}
+
+// displaced are the installed packages that a new one takes the place of.
+func (p *pool) displaced(m *rpm.Meta) []int {
+	var same, name, obsolete []int
+	for id := firstID; id < firstID+len(p.meta) && p.isInstalled(id); id++ {
+		old := p.pkg(id)
+		self := rpm.Dep{Name: old.Name, Flags: rpm.SenseEqual, EVR: old.EVR}
+		switch {
+		case old.Name == m.Name && old.Arch == m.Arch:
+			same = append(same, id)
+		case old.Name == m.Name:
+			name = append(name, id)
+		case slices.ContainsFunc(m.Obsoletes, func(d rpm.Dep) bool { return d.Intersects(self) }):
+			obsolete = append(obsolete, id)
+		}
+	}
+	if len(same) == 0 {
+		same = name
+	}
+	return append(same, obsolete...)
+}

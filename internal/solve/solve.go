@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package solve answers which packages fulfil a request, in which order they go in, or why there is no answer.
+//
+// The search is libsolv's (its core only, through cgo; a machine that builds grove needs libsolv's headers and
+// pkg-config: libsolv-dev on Debian, libsolv-devel on Fedora). The package reads no metadata and no files: packages
+// come in as rpm.Meta values. libsolv is C fed with foreign text, so a caller that can should run Solve in a process
+// of its own: Call and ServeOne are the two ends.
+//
+// What counts, in order of weight:
+//
+//  1. Installed packages stay as they are (KeepInstalled), but for those that Remove and Replace name.
+//  2. Every request is fulfilled; hard dependencies, conflicts and obsoletes hold.
+//  3. An excluded package is not there; a source with a lower Priority number hides the same names of others.
+//  4. Newer wins over older, the machine's own architecture over a foreign one, a lower Cost over a higher.
+//  5. Weak dependencies come in where they fit, unless NoWeak.
+//
+// Ties break by the order of sources and packages in the request, so equal requests give equal plans.
+package solve
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"grove/internal/rpm"
+)
+
+// LocalRepo is the Repo of a Pick from Request.Local.
+const LocalRepo = "@commandline"
+
+// Repo is one source of packages.
+//
+//	units  as in .repo files: lower wins in both; 0 is the default (99, 1000)
+type Repo struct {
+	ID             string
+	Priority, Cost int
+	Packages       []rpm.Meta
+}
+
+// Request is a question.
+//
+//	specs  Install takes name, name.arch, name-[epoch:]version[-release][.arch], globs of these, a capability with or
+//	       without a version ("foo >= 2"), a path and a rich dependency "(a or b)", tried in this order. Remove takes
+//	       the first three forms, of Installed. Replace names one package of Local or of a repo in full; it takes the
+//	       place of the installed one of its name, older or newer.
+type Request struct {
+	Arch          string // as uname -m gives it
+	Installed     []rpm.Meta
+	Repos         []Repo
+	Local         []rpm.Meta // package files; used only where Install or Replace names them or something needs them
+	Install       []string
+	Remove        []string
+	Replace       []string
+	Exclude       []string // name, name.arch, full name, or a glob of these; never of Installed
+	KeepInstalled bool     // an installed package that is not in Remove or Replace neither changes nor goes
+	NoWeak        bool
+	Upgrade       bool // bring the installed packages to their newest versions
+	AllowMissing  bool // leave out what Install names and nobody has, and report it in Plan.Missing
+}
+
+// The reasons of a Pick.
+const (
+	ReasonRequested  = "requested"
+	ReasonDependency = "dependency"
+	ReasonWeak       = "weak"
+	ReasonUpgrade    = "upgrade"
+)
+
+// Pick is a package to install.
+type Pick struct {
+	Repo      string // LocalRepo, or the ID of a Repo
+	Index     int    // into that repo's Packages, or Local
+	Requested bool
+	Reason    string
+	NeededBy  []Need // other packages of the plan; at most maxNeeds
+}
+
+// Need says that another package of the plan asked for this one.
+type Need struct {
+	By   int    // index into Plan.Install
+	Dep  string // what it asks for
+	Weak bool
+}
+
+// Plan is the answer.
+type Plan struct {
+	Install   []Pick   // in rpm's transaction order
+	Remove    []int    // indexes of Installed, rising: what goes or is replaced
+	Satisfied []string // the Install specs that Installed fulfils already
+	Missing   []string // with AllowMissing: the Install specs that nobody has
+}
+
+// Unknown is a request for something that nobody has.
+type Unknown struct {
+	Spec string
+	Near []string // names that look alike
+	Why  string   // a package of that name is there but cannot be used; "" = there is none
+}
+
+func (u *Unknown) Error() string {
+	s := fmt.Sprintf("no package, capability or file is called %q", u.Spec)
+	if u.Why != "" {
+		s = fmt.Sprintf("%q cannot be installed: %s", u.Spec, u.Why)
+	}
+	if len(u.Near) > 0 {
+		s += "; similar: " + strings.Join(u.Near, ", ")
+	}
+	return s
+}
+
+// Conflict says why there is no plan.
+type Conflict struct{ Problems []Problem }
+
+// Problem is one independent reason.
+type Problem struct {
+	Text      string   // a complete sentence
+	Details   []string // the chain from the request to the fault
+	Solutions []string // ways out, each sufficient for this problem
+}
+
+func (c *Conflict) Error() string {
+	var b strings.Builder
+	for i, p := range c.Problems {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		b.WriteString(p.Text)
+		for _, d := range p.Details {
+			b.WriteString("\n  " + d)
+		}
+		for j, s := range p.Solutions {
+			lead := "way out: "
+			if j > 0 {
+				lead = "or:      "
+			}
+			b.WriteString("\n  " + lead + s)
+		}
+	}
+	return b.String()
+}
+
+// Limits. Fedora's three sources together have 130,000 packages; texlive's largest package 6,000 dependencies.
+const (
+	maxPackages = 2000000
+	maxDeps     = 200000  // of one kind in one package
+	maxText     = 1 << 16 // bytes of one name, version or rich dependency
+	maxSpecs    = 100000
+	maxNeeds    = 16
+)
+
+// Solve answers a request.
+//
+//	errors  *Unknown for a spec that nobody has, *Conflict if there is no plan; others are texts about bad input
+func Solve(req Request) (Plan, error) {
+	if err := check(&req); err != nil {
+		return Plan{}, err
+	}
+	p, err := newPool(&req)
+	if err != nil {
+		return Plan{}, err
+	}
+	defer p.free()
+	jobs, err := p.jobs()
+	if err != nil {
+		return Plan{}, err
+	}
+	problems, err := p.solve(jobs)
+	if err != nil {
+		return Plan{}, err
+	}
+	if problems > 0 {
+		return Plan{}, p.explain(jobs)
+	}
+	return p.plan(jobs), nil
+}
+
+func check(req *Request) error {
+	if req.Arch == "" || strings.ContainsAny(req.Arch, " :\x00") || len(req.Arch) > 64 {
+		return fmt.Errorf("got architecture %q", req.Arch)
+	}
+	total := len(req.Installed) + len(req.Local)
+	seen := map[string]bool{LocalRepo: true}
+	for _, r := range req.Repos {
+		if total += len(r.Packages); seen[r.ID] {
+			return fmt.Errorf("source %q stands twice in the request", r.ID)
+		}
+		seen[r.ID] = true
+	}
+	if total > maxPackages {
+		return fmt.Errorf("%d packages, at most %d can be handled", total, maxPackages)
+	}
+	if len(req.Install)+len(req.Remove)+len(req.Replace)+len(req.Exclude) > maxSpecs {
+		return fmt.Errorf("more than %d requests", maxSpecs)
+	}
+	for _, list := range [][]string{req.Install, req.Remove, req.Replace, req.Exclude} {
+		for _, s := range list {
+			if strings.TrimSpace(s) == "" {
+				return errors.New("an empty request")
+			}
+			if err := checkText(s); err != nil {
+				return fmt.Errorf("request %.60q: %w", s, err)
+			}
+		}
+	}
+	return nil
+}
+
+// checkText refuses what C would cut off or a message could not show.
+func checkText(s string) error {
+	if len(s) > maxText {
+		return fmt.Errorf("text of %d bytes, at most %d are allowed", len(s), maxText)
+	}
+	for i := 0; i < len(s); i++ {
+		if s[i] < ' ' || s[i] == 0x7f {
+			return fmt.Errorf("text %.60q has a control character", s)
+		}
+	}
+	return nil
+}
