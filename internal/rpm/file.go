@@ -198,9 +198,6 @@ func (h *Header) fillNumbers(files []File) error {
 }
 
 func (h *Header) fillStrings(files []File) error {
-	for i := range files {
-		files[i].User, files[i].Group = "root", "root"
-	}
 	for _, t := range []struct {
 		tag   uint32
 		field func(*File) *string
@@ -223,6 +220,14 @@ func (h *Header) fillStrings(files []File) error {
 		}
 		for i, v := range values {
 			*t.field(&files[i]) = v
+		}
+	}
+	for i := range files { // rpm takes root for a user that it cannot find, and "" is none
+		if files[i].User == "" {
+			files[i].User = "root"
+		}
+		if files[i].Group == "" {
+			files[i].Group = "root"
 		}
 	}
 	classes, dict := h.Uint32s(TagFileClass), h.Strings(TagClassDict)

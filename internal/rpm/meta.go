@@ -99,9 +99,11 @@ func withoutRPMLib(deps []Dep) []Dep {
 	return kept
 }
 
-// withSelf adds "name = evr", which packages made by rpm before 4 do not provide by themselves.
+// withSelf adds "name = evr", which packages made by rpm before 4 do not provide by themselves. Those have no region.
+//
+//	source  rpm lib/headerutil.cc, headerConvert
 func (h *Header) withSelf(provides []Dep, n NEVRA) []Dep {
-	if h.IsSource() {
+	if h.region != 0 || h.IsSource() {
 		return provides
 	}
 	for _, p := range provides {

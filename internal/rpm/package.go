@@ -39,7 +39,7 @@ type Package struct {
 func ReadPackage(r io.Reader) (*Package, error) {
 	lead := make([]byte, leadBytes)
 	if n, err := io.ReadFull(r, lead); err != nil {
-		if n >= 4 && !bytes.Equal(lead[:4], leadMagic) || n == 0 {
+		if n == 0 || !bytes.Equal(lead[:min(n, 4)], leadMagic[:min(n, 4)]) {
 			return nil, ErrNotPackage
 		}
 		return nil, fmt.Errorf("read lead: %w", unexpected(err))
