@@ -8,6 +8,8 @@ import (
 	"sort"
 	"strings"
 	"time"
+
+	"grove/internal/repo"
 )
 
 // packageRefs is where the package cache keeps its refs.
@@ -25,8 +27,8 @@ type GCOptions struct {
 type GCReport struct {
 	Deployments []string // NAME/ID
 	Refs        []string // of the package cache
-	Objects     int
-	Bytes       int64 // of the objects
+	Objects     int      // deleted; with DryRun only those that no ref holds already
+	Bytes       int64    // of these
 }
 
 // GC removes deployments that nothing keeps, package refs that nobody wants, and then all objects that no ref holds. It keeps
@@ -117,4 +119,11 @@ func (s *Store) gcRefs(o GCOptions, r *GCReport) error {
 		r.Refs = append(r.Refs, ref)
 	}
 	return nil
+}
+
+// prune removes the objects that no ref holds. Histories go: a guest needs the commits it names, not their parents.
+func (s *Store) prune(ctx context.Context, o GCOptions, r *GCReport) error {
+	p, err := s.repo.Prune(ctx, repo.PruneOptions{RefsOnly: true, DryRun: o.DryRun})
+	r.Objects, r.Bytes = p.Deleted, p.FreedBytes
+	return err
 }

@@ -1,0 +1,442 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package deploy_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"testing"
+	"time"
+
+	"grove/internal/deploy"
+	"grove/internal/durable"
+	"grove/internal/gvariant"
+	"grove/internal/ostree"
+	"grove/internal/repo"
+	"grove/internal/tree"
+)
+
+// files describes a tree: "path" -> content; a path with a final slash is a directory, "-> x" as content a link,
+// and "0600 text" gives another mode than 0644.
+type files map[string]string
+
+func (f files) write(t *testing.T, root string) {
+	t.Helper()
+	names := make([]string, 0, len(f))
+	for p := range f {
+		names = append(names, p)
+	}
+	sort.Strings(names)
+	for _, p := range names {
+		path, text := filepath.Join(root, p), f[p]
+		must(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		mode := fs.FileMode(0o644)
+		if len(text) > 5 && text[0] == '0' && text[4] == ' ' {
+			var m uint32
+			fmt.Sscanf(text[:4], "%o", &m)
+			mode, text = fs.FileMode(m), text[5:]
+		}
+		switch target, link := strings.CutPrefix(text, "-> "); {
+		case strings.HasSuffix(p, "/"):
+			must(t, os.MkdirAll(path, 0o755))
+			if mode != 0o644 {
+				must(t, os.Chmod(path, mode))
+			}
+		case link:
+			_ = os.Remove(path)
+			must(t, os.Symlink(target, path))
+		default:
+			_ = os.Remove(path)
+			must(t, os.WriteFile(path, []byte(text), mode))
+			must(t, os.Chmod(path, mode))
+		}
+	}
+}
+
+// dump prints what lies below root: kind, mode, path, content or target.
+func dump(t *testing.T, root string) string {
+	t.Helper()
+	var b strings.Builder
+	must(t, filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || p == root {
+			return err
+		}
+		rel, _ := filepath.Rel(root, p)
+		st, err := d.Info()
+		if err != nil {
+			return err
+		}
+		switch {
+		case d.IsDir():
+			fmt.Fprintf(&b, "d %04o %s\n", st.Mode().Perm(), rel)
+		case d.Type()&fs.ModeSymlink != 0:
+			target, _ := os.Readlink(p)
+			fmt.Fprintf(&b, "l %s -> %s\n", rel, target)
+		default:
+			data, err := os.ReadFile(p)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(&b, "f %04o %s %q\n", st.Mode().Perm(), rel, data)
+		}
+		return nil
+	}))
+	return b.String()
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func open(t *testing.T, root string) *deploy.Store {
+	t.Helper()
+	s, err := deploy.Open(root, deploy.Options{AsRoot: os.Geteuid() == 0})
+	must(t, err)
+	return s
+}
+
+// commit puts a tree into the repo.
+func commit(t *testing.T, r *repo.Repo, f files) (ostree.Checksum, tree.Root) {
+	t.Helper()
+	dir := t.TempDir()
+	f.write(t, dir)
+	ctx := context.Background()
+	tx, err := r.Begin(ctx)
+	must(t, err)
+	root, err := r.CommitTree(ctx, tx, dir, repo.CommitTreeOptions{})
+	must(t, err)
+	c, err := tx.PutCommit(ostree.Commit{Metadata: gvariant.Dict{}, Tree: root.Tree, Meta: root.Meta, Timestamp: 1})
+	must(t, err)
+	must(t, tx.Commit())
+	return c, root
+}
+
+// build stages and finishes a deployment of a tree.
+func build(g *deploy.Guest, s *deploy.Store, c ostree.Checksum, root tree.Root, f deploy.Final) (*deploy.Staged, deploy.Report, error) {
+	ctx := context.Background()
+	st, err := g.Stage(ctx)
+	if err != nil {
+		return nil, deploy.Report{}, err
+	}
+	o := repo.CheckoutOptions{UserMode: os.Geteuid() != 0}
+	if err := s.Repo().Checkout(ctx, root, st.Root(), o); err != nil {
+		return st, deploy.Report{}, err
+	}
+	f.Commit, f.Manifest, f.Lock, f.Created = c, []byte("base: x\n"), []byte("{}\n"), time.Unix(1, 0)
+	r, err := st.Finish(ctx, f)
+	return st, r, err
+}
+
+func clean(t *testing.T, s *deploy.Store) {
+	t.Helper()
+	faults, err := s.Check(context.Background())
+	must(t, err)
+	if len(faults) > 0 {
+		t.Fatalf("check:\n%s", strings.Join(faults, "\n"))
+	}
+}
+
+func TestValidName(t *testing.T) {
+	for name, ok := range map[string]bool{"web": true, "a": true, "web-1.example": true, "A_b": true, "": false, ".": false, "..": false, "a/b": false,
+		"-a": false, "a-": false, "a..b": false, "a.": false, "a b": false, "ä": false, "a.-b": false, strings.Repeat("a", 64): true, strings.Repeat("a", 65): false} {
+		if err := deploy.ValidName(name); (err == nil) != ok {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
+func TestLife(t *testing.T) {
+	ctx := context.Background()
+	s := open(t, filepath.Join(t.TempDir(), "state"))
+	g, err := s.NewGuest(ctx, "web")
+	must(t, err)
+	if names, _ := s.Guests(); len(names) != 0 {
+		t.Errorf("unfinished guest is listed: %v", names)
+	}
+	if _, err := g.Current(); !errors.Is(err, deploy.ErrNone) {
+		t.Errorf("current of a new guest: %v", err)
+	}
+	c1, r1 := commit(t, s.Repo(), files{"usr/etc/conf": "one\n", "usr/etc/d/": "", "usr/bin/x": "0755 x", "usr/share/factory/var/lib/x/data": "seed\n"})
+	_, rep, err := build(g, s, c1, r1, deploy.Final{Version: "1"})
+	must(t, err)
+	if got := fmt.Sprint(rep.VarFilled); got != "[lib lib/x lib/x/data]" {
+		t.Errorf("filled %s", got)
+	}
+	clean(t, s)
+	must(t, os.WriteFile(filepath.Join(g.VarDir(), "lib/x/data"), []byte("mine\n"), 0o644))
+
+	cur, err := g.Current()
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(cur.Root(), "etc/local"), []byte("mine\n"), 0o600))
+	diff, err := deploy.EtcDiff(*cur)
+	must(t, err)
+	if got := fmt.Sprint(diff); got != "[{local added}]" {
+		t.Errorf("etc diff %s", got)
+	}
+	c2, r2 := commit(t, s.Repo(), files{"usr/etc/conf": "two\n", "usr/etc/d/": "", "usr/bin/x": "0755 y", "usr/share/factory/var/lib/x/data": "seed2\n"})
+	_, rep, err = build(g, s, c2, r2, deploy.Final{MergeFrom: cur, BaseCommit: c1})
+	must(t, err)
+	if fmt.Sprint(rep.EtcKept, rep.EtcTaken, rep.VarFilled) != "[local] [conf] []" {
+		t.Errorf("report %+v", rep)
+	}
+	clean(t, s)
+	cur, err = g.Current()
+	must(t, err)
+	if want := "f 0644 conf \"two\\n\"\nd 0755 d\nf 0600 local \"mine\\n\"\n"; dump(t, cur.Root()+"/etc") != want {
+		t.Errorf("etc:\n%s", dump(t, cur.Root()+"/etc"))
+	}
+	must(t, g.SetCurrent(ctx, 1))
+	if err := g.RemoveDeployment(ctx, 1); err == nil {
+		t.Error("the current deployment was removed")
+	}
+	lock, err := durable.Acquire(ctx, mustDeployment(t, g, 2).RunLock(), false, 0)
+	must(t, err)
+	if err := g.RemoveDeployment(ctx, 2); !errors.Is(err, deploy.ErrRunning) {
+		t.Errorf("remove a running deployment: %v", err)
+	}
+	must(t, lock.Release())
+	must(t, g.RemoveDeployment(ctx, 2))
+	st, err := g.Stage(ctx)
+	must(t, err)
+	if st.ID != 3 {
+		t.Errorf("number %d was used again", st.ID)
+	}
+	must(t, st.Abort())
+	clean(t, s)
+	if _, err := s.Guest("wbe"); !errors.Is(err, repo.ErrNotFound) || err.Error() != "guest wbe: not found; is it web?" {
+		t.Errorf("unknown guest: %v", err)
+	}
+	must(t, s.DeleteGuest(ctx, "web"))
+	refs, err := s.Repo().Refs("")
+	must(t, err)
+	if len(refs) != 0 {
+		t.Errorf("refs left: %v", refs)
+	}
+	clean(t, s)
+}
+
+func mustDeployment(t *testing.T, g *deploy.Guest, id int) *deploy.Deployment {
+	t.Helper()
+	d, err := g.Deployment(id)
+	must(t, err)
+	return d
+}
+
+func TestGC(t *testing.T) {
+	ctx := context.Background()
+	s := open(t, t.TempDir())
+	g, err := s.NewGuest(ctx, "web")
+	must(t, err)
+	for i := range 5 {
+		c, r := commit(t, s.Repo(), files{"usr/bin/x": fmt.Sprint("content ", i), "usr/etc/c": "c"})
+		_, _, err := build(g, s, c, r, deploy.Final{Pin: i == 1})
+		must(t, err)
+	}
+	dry, err := s.GC(ctx, deploy.GCOptions{DryRun: true})
+	must(t, err)
+	rep, err := s.GC(ctx, deploy.GCOptions{})
+	must(t, err)
+	if fmt.Sprint(dry.Deployments, rep.Deployments) != "[web/1 web/3] [web/1 web/3]" || rep.Objects == 0 {
+		t.Errorf("dry %+v, gc %+v", dry, rep)
+	}
+	clean(t, s)
+	must(t, s.Repo().Check(ctx))
+}
+
+// TestVarIsHostile plants links in /var that lead out of it.
+func TestVarIsHostile(t *testing.T) {
+	ctx := context.Background()
+	s := open(t, t.TempDir())
+	g, err := s.NewGuest(ctx, "web")
+	must(t, err)
+	outside := t.TempDir()
+	must(t, os.Symlink(outside, filepath.Join(g.VarDir(), "lib")))
+	must(t, os.Symlink(filepath.Join(outside, "made"), filepath.Join(g.VarDir(), "file")))
+	must(t, os.Symlink(outside, filepath.Join(g.VarDir(), ".grove-tmp-fill")))
+	c, r := commit(t, s.Repo(), files{"usr/share/factory/var/lib/x": "x", "usr/share/factory/var/file": "f", "usr/share/factory/var/log/l": "l"})
+	_, rep, err := build(g, s, c, r, deploy.Final{})
+	must(t, err)
+	if fmt.Sprint(rep.VarFilled) != "[log log/l]" {
+		t.Errorf("filled %v", rep.VarFilled)
+	}
+	if d := dump(t, outside); d != "" {
+		t.Errorf("written outside:\n%s", d)
+	}
+	clean(t, s)
+}
+
+// TestEtcIsHostile replaces folders of /etc by links that lead out.
+func TestEtcIsHostile(t *testing.T) {
+	ctx := context.Background()
+	s := open(t, t.TempDir())
+	g, err := s.NewGuest(ctx, "web")
+	must(t, err)
+	outside := t.TempDir()
+	files{"secret": "s"}.write(t, outside)
+	base := files{"usr/etc/a/f": "1", "usr/etc/plain": "p"}
+	c, r := commit(t, s.Repo(), base)
+	_, _, err = build(g, s, c, r, deploy.Final{})
+	must(t, err)
+	cur := mustDeployment(t, g, 1)
+	must(t, os.RemoveAll(cur.Root()+"/etc/a"))
+	must(t, os.Symlink(outside, cur.Root()+"/etc/a"))
+	must(t, os.Remove(cur.Root()+"/etc/plain"))
+	must(t, os.Symlink(outside+"/secret", cur.Root()+"/etc/plain"))
+	st, _, err := build(g, s, c, r, deploy.Final{MergeFrom: cur})
+	if err == nil || !strings.Contains(err.Error(), "merge etc/a: ") {
+		t.Errorf("got %v", err)
+	}
+	must(t, st.Abort())
+	clean(t, s)
+	must(t, os.Remove(cur.Root()+"/etc/a"))
+	_, _, err = build(g, s, c, r, deploy.Final{MergeFrom: cur})
+	must(t, err)
+	if d := dump(t, outside); d != "f 0644 secret \"s\"\n" {
+		t.Errorf("outside is now:\n%s", d)
+	}
+	if target, _ := os.Readlink(mustDeployment(t, g, 2).Root() + "/etc/plain"); target != outside+"/secret" {
+		t.Errorf("a local link was not kept as a link")
+	}
+}
+
+// world is what a person sees of a store: to compare states before and after.
+func world(t *testing.T, s *deploy.Store) string {
+	t.Helper()
+	var b bytes.Buffer
+	names, err := s.Guests()
+	must(t, err)
+	for _, n := range names {
+		g, err := s.Guest(n)
+		must(t, err)
+		all, err := g.Deployments()
+		must(t, err)
+		for _, d := range all {
+			data, err := os.ReadFile(filepath.Join(d.Root(), "usr/bin/x"))
+			must(t, err)
+			fmt.Fprintf(&b, "%s %d current=%v x=%s etc=%q\n", n, d.ID, d.Current, data, dump(t, d.Root()+"/etc"))
+		}
+	}
+	return b.String()
+}
+
+// TestEachStepFailing fails each durable step of each change in turn, leaves the rest as a kill would, and demands that
+// the next Open finds the old state or the new one.
+func TestEachStepFailing(t *testing.T) {
+	ctx := context.Background()
+	final := func(s *deploy.Store, name string) (*deploy.Guest, *deploy.Deployment, error) {
+		g, err := s.Guest(name)
+		if err != nil {
+			return nil, nil, err
+		}
+		cur, err := g.Current()
+		return g, cur, err
+	}
+	trees := []files{
+		{"usr/bin/x": "one", "usr/etc/conf": "one", "usr/share/factory/var/lib/a": "a"},
+		{"usr/bin/x": "two", "usr/etc/conf": "two", "usr/share/factory/var/lib/b/c": "b"},
+	}
+	type env struct {
+		s     *deploy.Store
+		c     [2]ostree.Checksum
+		r     [2]tree.Root
+		stage *deploy.Staged
+	}
+	create := func(e *env) error {
+		g, err := e.s.NewGuest(ctx, "web")
+		if err == nil {
+			e.stage, _, err = build(g, e.s, e.c[0], e.r[0], deploy.Final{})
+		}
+		return err
+	}
+	upgrade := func(e *env) error {
+		g, cur, err := final(e.s, "web")
+		if err == nil {
+			e.stage, _, err = build(g, e.s, e.c[1], e.r[1], deploy.Final{MergeFrom: cur, BaseCommit: e.c[0]})
+		}
+		return err
+	}
+	rollback := func(e *env) error {
+		g, _, err := final(e.s, "web")
+		if err == nil {
+			err = g.SetCurrent(ctx, 1)
+		}
+		return err
+	}
+	gc := func(e *env) error {
+		_, err := e.s.GC(ctx, deploy.GCOptions{Keep: -1})
+		return err
+	}
+	remove := func(e *env) error { return e.s.DeleteGuest(ctx, "web") }
+	verbs := []struct {
+		name   string
+		before []func(*env) error
+		do     func(*env) error
+	}{
+		{"create", nil, create}, {"upgrade", []func(*env) error{create}, upgrade}, {"rollback", []func(*env) error{create, upgrade}, rollback},
+		{"gc", []func(*env) error{create, upgrade}, gc}, {"delete", []func(*env) error{create, upgrade}, remove},
+	}
+	injected := errors.New("injected")
+	for _, v := range verbs {
+		t.Run(v.name, func(t *testing.T) {
+			for n := int64(1); ; n++ {
+				e := &env{s: open(t, t.TempDir())}
+				for i := range trees {
+					e.c[i], e.r[i] = commit(t, e.s.Repo(), trees[i])
+					must(t, e.s.Repo().SetRef(fmt.Sprintf("keep/%d", i), e.c[i]))
+				}
+				for _, f := range v.before {
+					must(t, f(e))
+				}
+				old := world(t, e.s)
+				count := int64(0)
+				durable.SetHook(func(int64, string, string) error {
+					if count++; count >= n { // nothing durable happens after a kill
+						return injected
+					}
+					return nil
+				})
+				err := v.do(e)
+				durable.SetHook(nil)
+				if e.stage != nil {
+					e.stage.Abandon()
+				}
+				if err == nil {
+					if n < 3 {
+						t.Errorf("only %d steps", n)
+					}
+					t.Logf("%d steps", n-1)
+					return
+				}
+				if !errors.Is(err, injected) {
+					t.Fatalf("step %d: %v", n, err)
+				}
+				s := open(t, e.s.Root())
+				clean(t, s)
+				must(t, s.Repo().Check(ctx))
+				if got := world(t, s); got != old {
+					// not the old state: then the new one, which the change does again without effect or has reached
+					e2 := &env{s: open(t, t.TempDir()), c: e.c, r: e.r}
+					for i := range trees {
+						commit(t, e2.s.Repo(), trees[i])
+					}
+					for _, f := range append(append([]func(*env) error{}, v.before...), v.do) {
+						must(t, f(e2))
+					}
+					if want := world(t, e2.s); got != want && v.name != "gc" {
+						t.Fatalf("step %d: neither old nor new:\n%s\nold:\n%s\nnew:\n%s", n, got, old, want)
+					}
+				}
+			}
+		})
+	}
+}
