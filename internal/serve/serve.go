@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package serve hands out an archive repository over HTTP, read only.
+//
+// Any static web server can do the same. It makes nothing on the fly but the configuration, of which clients get the [core]
+// group only: remotes and their passwords stay here. It lists no folder and follows no link out of the repository; paths
+// other than those that an OSTree client asks for are not found.
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"grove/internal/ostree"
+	"grove/internal/repo"
+)
+
+// Times that a client may take, and how long Run waits for those that are at it when it ends.
+const (
+	headerTimeout = 10 * time.Second
+	idleTimeout   = 120 * time.Second
+	writeTimeout  = time.Hour // the largest object over the slowest line that is of use
+	graceTime     = 5 * time.Second
+)
+
+// Caching: what is named by its content never changes; everything else is to be asked for each time.
+const (
+	cacheForever = "public, max-age=31536000, immutable"
+	cacheNever   = "no-cache"
+)
+
+// coreKeys are the keys of the configuration that say something to a client.
+var coreKeys = []string{"repo_version", "mode", "collection-id", "tombstone-commits"}
+
+// Handler serves r. For a repository that is no archive every answer is 500: clients could not read its objects.
+func Handler(r *repo.Repo) http.Handler {
+	if r.Mode() != repo.Archive {
+		return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			http.Error(w, modeError(r).Error(), http.StatusInternalServerError)
+		})
+	}
+	return &handler{r}
+}
+
+func modeError(r *repo.Repo) error {
+	return fmt.Errorf("serve %s: mode is %v, wanted archive", r.Path(), r.Mode())
+}
+
+type handler struct{ r *repo.Repo }
+
+func (h *handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	if req.Method != http.MethodGet && req.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+		return
+	}
+	path := strings.TrimPrefix(req.URL.Path, "/")
+	if path == "config" {
+		w.Header().Set("Cache-Control", cacheNever)
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		io.WriteString(w, h.config())
+		return
+	}
+	cache, ok := allowed(path)
+	if !ok || !fs.ValidPath(path) {
+		http.NotFound(w, req)
+		return
+	}
+	h.file(w, req, path, cache)
+}
+
+// allowed tells whether clients ask for such a path, and how long they may keep what it is.
+func allowed(path string) (cache string, ok bool) {
+	switch path {
+	case "summary", "summary.sig":
+		return cacheNever, true
+	}
+	top, rest, _ := strings.Cut(path, "/")
+	if rest == "" {
+		return "", false
+	}
+	switch top {
+	case "refs", "delta-indexes", "extensions", "deltas", "summaries":
+		return cacheNever, true // a delta can be made again with other bytes
+	case "objects":
+		_, t, _, err := ostree.ParseObjectPath(rest)
+		if err != nil {
+			return "", false
+		}
+		if t == ostree.TypeCommitMeta || t == ostree.TypeTombstone {
+			return cacheNever, true // signatures are added later
+		}
+		return cacheForever, true
+	}
+	return "", false
+}
+
+func (h *handler) config() string {
+	var b strings.Builder
+	b.WriteString("[core]\n")
+	for _, key := range coreKeys {
+		if v, ok := h.r.Config().Get("core", key); ok {
+			fmt.Fprintf(&b, "%s=%s\n", key, v)
+		}
+	}
+	return b.String()
+}
+
+func (h *handler) file(w http.ResponseWriter, req *http.Request, path, cache string) {
+	root, err := os.OpenRoot(h.r.Path())
+	if err != nil {
+		http.Error(w, "repository cannot be opened", http.StatusInternalServerError)
+		return
+	}
+	defer root.Close()
+	f, err := root.Open(path)
+	if err != nil {
+		http.NotFound(w, req)
+		return
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		http.NotFound(w, req)
+		return
+	}
+	head := w.Header()
+	head.Set("Cache-Control", cache)
+	head.Set("Content-Type", "application/octet-stream")
+	modified := info.ModTime()
+	if cache == cacheForever {
+		head.Set("Etag", `"`+strings.ReplaceAll(strings.TrimPrefix(path, "objects/"), "/", "")+`"`)
+		modified = time.Time{} // some writers set it to 0 or 1: as a date for If-Range it says nothing
+	} else {
+		head.Set("Etag", fmt.Sprintf(`"%x-%x"`, info.ModTime().UnixNano(), info.Size()))
+	}
+	http.ServeContent(w, req, "", modified, f)
+}
+
+// Run serves r at addr ("host:port"; port 0 takes a free one) until ctx ends, then lets requests that are under way finish for
+// a few seconds. ready, if not nil, is called once with the address that is listened at. The error is nil when ctx ended it.
+func Run(ctx context.Context, addr string, r *repo.Repo, ready func(addr string)) error {
+	if r.Mode() != repo.Archive {
+		return modeError(r)
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	s := &http.Server{
+		Handler: Handler(r), ReadHeaderTimeout: headerTimeout, ReadTimeout: headerTimeout, IdleTimeout: idleTimeout,
+		WriteTimeout: writeTimeout, MaxHeaderBytes: 64 << 10, ErrorLog: log.New(io.Discard, "", 0),
+	}
+	if ready != nil {
+		ready(listener.Addr().String())
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(listener) }()
+	select {
+	case err := <-done:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), graceTime)
+	defer cancel()
+	if err := s.Shutdown(grace); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("serve: %w", err)
+	}
+	return s.Close()
+}
