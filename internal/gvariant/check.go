@@ -9,12 +9,10 @@ import (
 	"unicode/utf8"
 )
 
-// checker holds data against the rules of normal form. Its cost is linear in the size of the data: every element
-// of an array takes at least a byte or an offset, and the depth is bounded.
-type checker struct{}
-
-// check fails unless data is the normal form of a value of type t. at is where data begins, for the error text.
-func (c checker) check(t *typ, data []byte, at, depth int) error {
+// check fails unless data is the normal form of a value of type t. at is where data begins, for the error text. Its
+// cost is linear in the size of the data: every element of an array takes at least a byte or an offset, and the depth
+// is bounded.
+func check(t *typ, data []byte, at, depth int) error {
 	if depth > MaxDepth {
 		return fmt.Errorf("byte %d: nested deeper than %d", at, MaxDepth)
 	}
@@ -29,13 +27,13 @@ func (c checker) check(t *typ, data []byte, at, depth int) error {
 	case 's', 'o', 'g':
 		return checkString(t, data, at)
 	case 'v':
-		return c.checkVariant(data, at, depth)
+		return checkVariant(data, at, depth)
 	case 'm':
-		return c.checkMaybe(t, data, at, depth)
+		return checkMaybe(t, data, at, depth)
 	case 'a':
-		return c.checkArray(t, data, at, depth)
+		return checkArray(t, data, at, depth)
 	case '(', '{':
-		return c.checkStruct(t, data, at, depth)
+		return checkStruct(t, data, at, depth)
 	}
 	return nil
 }
@@ -56,7 +54,7 @@ func checkString(t *typ, data []byte, at int) error {
 	return nil
 }
 
-func (c checker) checkVariant(data []byte, at, depth int) error {
+func checkVariant(data []byte, at, depth int) error {
 	sep := bytes.LastIndexByte(data, 0)
 	if sep < 0 {
 		return fmt.Errorf("byte %d: variant has no type", at)
@@ -68,10 +66,10 @@ func (c checker) checkVariant(data []byte, at, depth int) error {
 	if err != nil {
 		return fmt.Errorf("byte %d: %w", at+sep+1, err)
 	}
-	return c.check(t, data[:sep], at, depth+1)
+	return check(t, data[:sep], at, depth+1)
 }
 
-func (c checker) checkMaybe(t *typ, data []byte, at, depth int) error {
+func checkMaybe(t *typ, data []byte, at, depth int) error {
 	e := t.elems[0]
 	if len(data) == 0 {
 		return nil
@@ -82,10 +80,10 @@ func (c checker) checkMaybe(t *typ, data []byte, at, depth int) error {
 		}
 		data = data[:len(data)-1]
 	}
-	return c.check(e, data, at, depth+1)
+	return check(e, data, at, depth+1)
 }
 
-func (c checker) checkArray(t *typ, data []byte, at, depth int) error {
+func checkArray(t *typ, data []byte, at, depth int) error {
 	e := t.elems[0]
 	n, table, ok := arrayLen(t, data)
 	if !ok {
@@ -106,7 +104,7 @@ func (c checker) checkArray(t *typ, data []byte, at, depth int) error {
 		if err := zeros(data[pos:start], at+pos); err != nil {
 			return err
 		}
-		if err := c.check(e, data[start:end], at+start, depth+1); err != nil {
+		if err := check(e, data[start:end], at+start, depth+1); err != nil {
 			return err
 		}
 		pos = end
@@ -114,7 +112,7 @@ func (c checker) checkArray(t *typ, data []byte, at, depth int) error {
 	return nil
 }
 
-func (c checker) checkStruct(t *typ, data []byte, at, depth int) error {
+func checkStruct(t *typ, data []byte, at, depth int) error {
 	cur := newCursor(t, data)
 	for i := range t.elems {
 		pos := cur.pos
@@ -125,7 +123,7 @@ func (c checker) checkStruct(t *typ, data []byte, at, depth int) error {
 		if err := zeros(data[pos:start], at+pos); err != nil {
 			return err
 		}
-		if err := c.check(m, data[start:end], at+start, depth+1); err != nil {
+		if err := check(m, data[start:end], at+start, depth+1); err != nil {
 			return err
 		}
 	}

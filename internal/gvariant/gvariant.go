@@ -57,14 +57,33 @@ func Decode(typeString string, data []byte) (Value, error) {
 	if err != nil {
 		return Value{}, err
 	}
+	return Type{t}.Decode(data)
+}
+
+// Type is a parsed type string, for callers that decode many values of one type.
+type Type struct{ t *typ }
+
+// MustType parses a type string that the program itself holds. It panics if that is no type.
+func MustType(s string) Type {
+	t, err := parseType(s)
+	if err != nil {
+		panic(err)
+	}
+	return Type{t}
+}
+
+// String returns the type string.
+func (t Type) String() string { return Value{t: t.t}.Type() }
+
+// Decode reads data as one value of this type, as the function Decode does.
+func (t Type) Decode(data []byte) (Value, error) {
 	if len(data) > MaxSizeBytes {
-		return Value{}, fmt.Errorf("decode %s: %d bytes, at most %d allowed", typeString, len(data), MaxSizeBytes)
+		return Value{}, fmt.Errorf("decode %s: %d bytes, at most %d allowed", t, len(data), MaxSizeBytes)
 	}
-	c := checker{}
-	if err := c.check(t, data, 0, 0); err != nil {
-		return Value{}, fmt.Errorf("decode %s: %w", typeString, err)
+	if err := check(t.t, data, 0, 0); err != nil {
+		return Value{}, fmt.Errorf("decode %s: %w", t, err)
 	}
-	return Value{t, data}, nil
+	return Value{t.t, data}, nil
 }
 
 // Equal reports whether both values have the same type and content.

@@ -43,6 +43,7 @@ var (
 	typStrings = arrayOf(typString)
 	typEntrySV = dictEntryOf(typString, typVar)
 	typDict    = arrayOf(typEntrySV)
+	typXattr   = tupleOf([]*typ{typBytes, typBytes})
 )
 
 // basic returns the type of one letter, or nil if the letter is no complete type.
@@ -125,6 +126,8 @@ func parseType(s string) (*typ, error) {
 		return typStrings, nil
 	case "a{sv}":
 		return typDict, nil
+	case "(ayay)": // an xattr
+		return typXattr, nil
 	}
 	if len(s) > maxTypeLen {
 		return nil, fmt.Errorf("parse type: %d characters, at most %d allowed", len(s), maxTypeLen)

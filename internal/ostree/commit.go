@@ -8,10 +8,9 @@ import (
 	"grove/internal/gvariant"
 )
 
-const (
-	commitType  = "(a{sv}aya(say)sstayay)"
-	relatedType = "(say)"
-)
+const relatedType = "(say)"
+
+var commitType = gvariant.MustType("(a{sv}aya(say)sstayay)")
 
 // Keys of a commit's metadata that OSTree itself knows.
 const (
@@ -73,7 +72,7 @@ func (c Commit) RefBinding() ([]string, bool) { return c.Metadata.Strings(KeyRef
 //
 //	errors  ErrCorrupt
 func ParseCommit(data []byte) (Commit, error) {
-	v, err := gvariant.Decode(commitType, data)
+	v, err := commitType.Decode(data)
 	if err != nil {
 		return Commit{}, corrupt("commit: %w", err)
 	}

@@ -8,9 +8,11 @@ import (
 	"grove/internal/gvariant"
 )
 
-const (
-	dirMetaType = "(uuua(ayay))"
-	xattrType   = "(ayay)"
+const xattrType = "(ayay)"
+
+var (
+	dirMetaType = gvariant.MustType("(uuua(ayay))")
+	xattrsType  = gvariant.MustType("a(ayay)")
 )
 
 // DirMeta describes a directory itself, not what it holds.
@@ -71,7 +73,7 @@ func metaValue(uid, gid, mode uint32, xs []Xattr) gvariant.Value {
 }
 
 func parseMeta(data []byte) (uid, gid, mode uint32, xattrs []Xattr, err error) {
-	v, err := gvariant.Decode(dirMetaType, data)
+	v, err := dirMetaType.Decode(data)
 	if err != nil {
 		return 0, 0, 0, nil, err
 	}
@@ -86,7 +88,7 @@ func EncodeXattrs(xs []Xattr) []byte { return gvariant.Encode(xattrsValue(xs)) }
 //
 //	errors  ErrCorrupt
 func ParseXattrs(data []byte) ([]Xattr, error) {
-	v, err := gvariant.Decode("a"+xattrType, data)
+	v, err := xattrsType.Decode(data)
 	if err != nil {
 		return nil, corrupt("xattrs: %w", err)
 	}

@@ -10,7 +10,7 @@ import (
 	"grove/internal/gvariant"
 )
 
-const dirTreeType = "(a(say)a(sayay))"
+var dirTreeType = gvariant.MustType("(a(say)a(sayay))")
 
 // DirTree is what a directory holds: files and symlinks, and directories, each by name and checksum.
 //
@@ -111,7 +111,7 @@ func (t DirTree) Checksum() Checksum { return SumBytes(t.Encode()) }
 //
 //	errors  ErrCorrupt
 func ParseDirTree(data []byte) (DirTree, error) {
-	v, err := gvariant.Decode(dirTreeType, data)
+	v, err := dirTreeType.Decode(data)
 	if err != nil {
 		return DirTree{}, corrupt("dirtree: %w", err)
 	}

@@ -15,11 +15,13 @@ import (
 	"grove/internal/gvariant"
 )
 
-const (
-	fileHeaderType    = "(uuuusa(ayay))"
-	archiveHeaderType = "(tuuuusa(ayay))"
-	lengthWordSize    = 8 // the big-endian length of the header, then four zero bytes
+var (
+	fileHeaderType    = gvariant.MustType("(uuuusa(ayay))")
+	archiveHeaderType = gvariant.MustType("(tuuuusa(ayay))")
 )
+
+// lengthWordSize: the big-endian length of the header, then four zero bytes.
+const lengthWordSize = 8
 
 // FileHeader is everything about a file or symlink but its content.
 //
@@ -150,7 +152,7 @@ func ReadArchiveHeader(r io.Reader) (h FileHeader, sizeBytes uint64, err error) 
 	if err != nil {
 		return FileHeader{}, 0, fmt.Errorf("filez header: %w", err)
 	}
-	v, err := gvariant.Decode(archiveHeaderType, data)
+	v, err := archiveHeaderType.Decode(data)
 	if err != nil {
 		return FileHeader{}, 0, corrupt("filez header: %w", err)
 	}
@@ -176,7 +178,7 @@ func ReadFileHeader(r io.Reader) (FileHeader, error) {
 	if err != nil {
 		return FileHeader{}, fmt.Errorf("file header: %w", err)
 	}
-	v, err := gvariant.Decode(fileHeaderType, data)
+	v, err := fileHeaderType.Decode(data)
 	if err != nil {
 		return FileHeader{}, corrupt("file header: %w", err)
 	}

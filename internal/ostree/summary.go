@@ -10,10 +10,9 @@ import (
 	"grove/internal/gvariant"
 )
 
-const (
-	summaryType    = "(a(s(taya{sv}))a{sv})"
-	summaryRefType = "(s(taya{sv}))"
-)
+const summaryRefType = "(s(taya{sv}))"
+
+var summaryType = gvariant.MustType("(a(s(taya{sv}))a{sv})")
 
 // Keys of a summary's metadata, and of the metadata of a ref in it. Times are 64-bit big-endian seconds since 1970.
 const (
@@ -81,7 +80,7 @@ func refsValue(refs []SummaryRef) gvariant.Value {
 //
 //	errors  ErrCorrupt
 func ParseSummary(data []byte) (Summary, error) {
-	v, err := gvariant.Decode(summaryType, data)
+	v, err := summaryType.Decode(data)
 	if err != nil {
 		return Summary{}, corrupt("summary: %w", err)
 	}

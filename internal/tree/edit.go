@@ -218,55 +218,26 @@ func (e *edit) freeze() node {
 	if len(e.changes) == 0 { // base may not be open then
 		return node{e.meta, e.base}
 	}
-	names := slices.Sorted(maps.Keys(e.changes))
-	files := make([]ostree.TreeFile, 0, len(e.base.files)+len(names))
-	dirs := make([]child, 0, len(e.base.dirs)+len(names))
+	out := newSplice(e.base, len(e.changes), len(e.changes))
 	changed := false
-	oldFiles, oldDirs := e.base.files, e.base.dirs
-	for _, name := range names {
-		files, oldFiles = copyFiles(files, oldFiles, name)
-		dirs, oldDirs = copyDirs(dirs, oldDirs, name)
-		var hadFile, hadDir bool
-		var oldFile ostree.TreeFile
-		var oldDir child
-		if len(oldFiles) > 0 && oldFiles[0].Name == name {
-			hadFile, oldFile, oldFiles = true, oldFiles[0], oldFiles[1:]
-		}
-		if len(oldDirs) > 0 && oldDirs[0].name == name {
-			hadDir, oldDir, oldDirs = true, oldDirs[0], oldDirs[1:]
-		}
+	for _, name := range slices.Sorted(maps.Keys(e.changes)) {
+		old, had := out.take(name)
 		switch c := e.changes[name]; {
 		case c.isFile:
-			f := ostree.TreeFile{Name: name, Checksum: c.file}
-			files, changed = append(files, f), changed || !hadFile || f != oldFile
+			changed = changed || !had || old.isDir || old.file != c.file
+			out.put(item{name: name, file: c.file})
 		case c.dir != nil:
 			n := c.dir.freeze()
-			dirs, changed = append(dirs, child{name, n}), changed || !hadDir || !sameNode(n, oldDir.node)
+			changed = changed || !had || !old.isDir || !sameNode(n, old.sub)
+			out.put(item{name: name, isDir: true, sub: n})
 		default:
-			changed = changed || hadFile || hadDir
+			changed = changed || had
 		}
 	}
 	if !changed {
 		return node{e.meta, e.base}
 	}
-	return node{e.meta, newDir(append(files, oldFiles...), append(dirs, oldDirs...))}
+	return node{e.meta, out.dir()}
 }
 
 func sameNode(a, b node) bool { return same(a.dir, b.dir) && a.meta.sum == b.meta.sum }
-
-// copyFiles appends to dst what comes before name in src, and returns the rest of src.
-func copyFiles(dst, src []ostree.TreeFile, name string) (copied, rest []ostree.TreeFile) {
-	i := 0
-	for i < len(src) && src[i].Name < name {
-		i++
-	}
-	return append(dst, src[:i]...), src[i:]
-}
-
-func copyDirs(dst, src []child, name string) (copied, rest []child) {
-	i := 0
-	for i < len(src) && src[i].name < name {
-		i++
-	}
-	return append(dst, src[:i]...), src[i:]
-}

@@ -110,33 +110,25 @@ func (m *merger) node(path string, base, layer node, depth int) (node, error) {
 	if len(base.dir.files)+len(base.dir.dirs) == 0 {
 		return node{meta, layer.dir}, nil
 	}
-	files := make([]ostree.TreeFile, 0, len(base.dir.files)+len(layer.dir.files))
-	dirs := make([]child, 0, len(base.dir.dirs)+len(layer.dir.dirs))
+	out := newSplice(base.dir, len(layer.dir.files), len(layer.dir.dirs))
 	changed := false
-	for p := (pairs{cursor{d: base.dir}, cursor{d: layer.dir}}); p.more(); {
+	for c := (cursor{d: layer.dir}); c.more(); {
 		if err := bound(&m.left, depth); err != nil {
 			return node{}, pathError(path, err)
 		}
-		b, l, hasB, hasL := p.next()
-		got, fromBase := b, true
-		if !hasB {
-			got, fromBase = l, false
-		} else if hasL {
-			if got, fromBase, err = m.both(under(path, b.name), b, l, depth+1); err != nil {
+		got, fromBase := c.next(), false
+		if b, ok := out.take(got.name); ok {
+			if got, fromBase, err = m.both(under(path, b.name), b, got, depth+1); err != nil {
 				return node{}, err
 			}
 		}
 		changed = changed || !fromBase
-		if got.isDir {
-			dirs = append(dirs, child{got.name, got.sub})
-		} else {
-			files = append(files, ostree.TreeFile{Name: got.name, Checksum: got.file})
-		}
+		out.put(got)
 	}
 	if !changed {
 		return node{meta, base.dir}, nil
 	}
-	return node{meta, newDir(files, dirs)}, nil
+	return node{meta, out.dir()}, nil
 }
 
 // both merges what the two sides have under one name. fromBase is true if the result is what base had.

@@ -161,9 +161,7 @@ func same(a, b *dir) bool {
 
 // file and sub look a name up in an open directory.
 func (d *dir) file(name string) (ostree.Checksum, bool) {
-	i, ok := slices.BinarySearchFunc(d.files, name, func(f ostree.TreeFile, n string) int {
-		return strings.Compare(f.Name, n)
-	})
+	i, ok := slices.BinarySearchFunc(d.files, name, compareFile)
 	if !ok {
 		return ostree.Checksum{}, false
 	}
@@ -171,7 +169,7 @@ func (d *dir) file(name string) (ostree.Checksum, bool) {
 }
 
 func (d *dir) sub(name string) (node, bool) {
-	i, ok := slices.BinarySearchFunc(d.dirs, name, func(c child, n string) int { return strings.Compare(c.name, n) })
+	i, ok := slices.BinarySearchFunc(d.dirs, name, compareChild)
 	if !ok {
 		return node{}, false
 	}
@@ -244,3 +242,52 @@ func (p *pairs) next() (a, b item, hasA, hasB bool) {
 	}
 	return a, b, hasA, hasB
 }
+
+// splice makes a new directory out of an old one and a few entries that come in order of names. What lies between them
+// is copied in one piece, so that a large directory costs little more than its bytes.
+type splice struct {
+	fromFiles, files []ostree.TreeFile
+	fromDirs, dirs   []child
+}
+
+// newSplice begins with the open directory base, and room for more files and directories.
+func newSplice(base *dir, moreFiles, moreDirs int) *splice {
+	return &splice{
+		fromFiles: base.files, files: make([]ostree.TreeFile, 0, len(base.files)+moreFiles),
+		fromDirs: base.dirs, dirs: make([]child, 0, len(base.dirs)+moreDirs),
+	}
+}
+
+// take copies what base has before name, and takes out what it has under that name.
+func (s *splice) take(name string) (old item, ok bool) {
+	i, isFile := slices.BinarySearchFunc(s.fromFiles, name, compareFile)
+	s.files, s.fromFiles = append(s.files, s.fromFiles[:i]...), s.fromFiles[i:]
+	j, isDir := slices.BinarySearchFunc(s.fromDirs, name, compareChild)
+	s.dirs, s.fromDirs = append(s.dirs, s.fromDirs[:j]...), s.fromDirs[j:]
+	switch {
+	case isFile:
+		old = item{name: name, file: s.fromFiles[0].Checksum}
+		s.fromFiles = s.fromFiles[1:]
+	case isDir:
+		old = item{name: name, isDir: true, sub: s.fromDirs[0].node}
+		s.fromDirs = s.fromDirs[1:]
+	}
+	return old, isFile || isDir
+}
+
+// put adds an entry under the name of the last take.
+func (s *splice) put(it item) {
+	if it.isDir {
+		s.dirs = append(s.dirs, child{it.name, it.sub})
+	} else {
+		s.files = append(s.files, ostree.TreeFile{Name: it.name, Checksum: it.file})
+	}
+}
+
+// dir copies the rest of base and ends the work.
+func (s *splice) dir() *dir {
+	return newDir(append(s.files, s.fromFiles...), append(s.dirs, s.fromDirs...))
+}
+
+func compareFile(f ostree.TreeFile, name string) int { return strings.Compare(f.Name, name) }
+func compareChild(c child, name string) int          { return strings.Compare(c.name, name) }
