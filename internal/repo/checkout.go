@@ -281,11 +281,7 @@ func (c *checkout) ownPrefix(path string) bool {
 // dressDir gives a directory its owner, xattrs, mode and time.
 func (c *checkout) dressDir(fd int, m ostree.DirMeta) error {
 	mode := m.Mode & ostree.ModePerm
-	if c.o.UserMode || c.r.mode == BareUserOnly {
-		if c.o.UserMode {
-			mode &= 0o777
-		}
-	} else {
+	if !c.o.UserMode && c.r.mode != BareUserOnly {
 		if err := unix.Fchown(fd, int(m.UID), int(m.GID)); err != nil {
 			return fmt.Errorf("set owner %d:%d: %w", m.UID, m.GID, err)
 		}

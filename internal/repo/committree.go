@@ -376,6 +376,7 @@ func (c *committer) xattrs(path string, s Stat, read func() ([]ostree.Xattr, err
 		if xs, err = read(); err != nil {
 			return nil, err
 		}
+		xs = dropEmpty(xs)
 	}
 	if c.o.SkipXattr != nil && len(xs) > 0 {
 		c.mu.Lock()

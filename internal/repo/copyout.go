@@ -153,5 +153,6 @@ func headerAt(dir int, name string) (h ostree.FileHeader, fd int, err error) {
 		unix.Close(fd)
 		return h, -1, err
 	}
+	h.Xattrs = dropEmpty(h.Xattrs)
 	return h, fd, nil
 }

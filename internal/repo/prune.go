@@ -245,7 +245,7 @@ func (p *pruner) tombstone(o object) error {
 	return durable.WriteFile(p.r.ObjectPath(ostree.TypeTombstone, o.c), tombstoneOf(o.c), 0o644)
 }
 
-// tombstoneOf is the content of a tombstone: a{sv} with the commit's checksum.
+// tombstoneOf is the content of a tombstone: an a{sv} with the commit's checksum as a string of bytes.
 func tombstoneOf(c ostree.Checksum) []byte {
-	return gvariant.Dict{{Key: "commit", Value: gvariant.Bytes(c[:])}}.Encode()
+	return gvariant.Dict{{Key: "commit", Value: gvariant.Bytes([]byte(c.String() + "\x00"))}}.Encode()
 }

@@ -282,6 +282,9 @@ func (tx *Tx) moveGroup(group []object) error {
 		if err != nil {
 			return err
 		}
+		if o.t == ostree.TypeCommit { // it is back, should it have been deleted before
+			unix.Unlinkat(tx.r.objdir(), tx.r.objectPath(object{ostree.TypeTombstone, o.c}), 0)
+		}
 	}
 	return nil
 }

@@ -233,13 +233,13 @@ func (tx *Tx) writeSmall(name string, h ostree.FileHeader, data []byte) error {
 	if err := tx.budget.take(int64(len(data))); err != nil {
 		return err
 	}
-	mode := tx.fileMode(h)
-	fd, err := tx.create(name, mode&0o777)
+	mode := tx.fileMode(h) & 0o777
+	fd, err := tx.create(name, mode)
 	if err != nil {
 		return err
 	}
 	if err = writeAll(fd, data); err == nil {
-		err = tx.dress(fd, h)
+		err = tx.dress(fd, mode&^tx.stage.umask, h)
 	}
 	return errors.Join(err, unix.Close(fd))
 }
@@ -260,8 +260,9 @@ func (tx *Tx) fileMode(h ostree.FileHeader) uint32 {
 	return 0o644
 }
 
-// dress gives a new file, whose content is written, the owner, xattrs, mode and time of its object.
-func (tx *Tx) dress(fd int, h ostree.FileHeader) error {
+// dress gives a new file, whose content is written and whose mode is has, the owner, xattrs, mode and time of its
+// object.
+func (tx *Tx) dress(fd int, has uint32, h ostree.FileHeader) error {
 	switch tx.r.mode {
 	case Bare:
 		if err := tx.chown(func(u, g int) error { return unix.Fchown(fd, u, g) }, h); err != nil {
@@ -279,7 +280,7 @@ func (tx *Tx) dress(fd int, h ostree.FileHeader) error {
 			return err
 		}
 	}
-	if mode := tx.fileMode(h); mode&^0o777 != 0 || mode&tx.stage.umask != 0 {
+	if mode := tx.fileMode(h); mode != has {
 		if err := unix.Fchmod(fd, mode); err != nil {
 			return err
 		}
@@ -420,7 +421,7 @@ func (tx *Tx) finishLarge(tmp string, fd int, h ostree.FileHeader, c ostree.Chec
 		mine, err = tx.claim(o)
 	}
 	if mine && err == nil {
-		err = tx.dress(fd, h)
+		err = tx.dress(fd, 0o600&^tx.stage.umask, h)
 	}
 	err = errors.Join(err, unix.Close(fd))
 	if mine && err == nil {

@@ -107,3 +107,11 @@ func setLinkXattrs(dir int, name string, xs []ostree.Xattr) error {
 	}
 	return nil
 }
+
+// dropEmpty leaves out xattrs without a value: libostree does not see them, and the same tree is to have the same
+// checksum.
+//
+//	source  libglnx glnx-xattrs.c, read_xattr_name_array
+func dropEmpty(xs []ostree.Xattr) []ostree.Xattr {
+	return slices.DeleteFunc(xs, func(x ostree.Xattr) bool { return len(x.Value) == 0 })
+}
