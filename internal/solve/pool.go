@@ -180,7 +180,8 @@ func (p *pool) feed(m *rpm.Meta) error {
 		p.prog.text(s)
 	}
 	p.prog.newPackage()
-	for kind, deps := range [][]rpm.Dep{m.Provides, m.Requires, m.Conflicts, m.Obsoletes, m.Recommends, m.Suggests, m.Supplements, m.Enhances} {
+	for kind, list := range depLists(m) {
+		deps := *list
 		if len(deps) > maxDeps {
 			return fmt.Errorf("%d dependencies of one kind, at most %d are allowed", len(deps), maxDeps)
 		}
@@ -202,6 +203,11 @@ func (p *pool) feed(m *rpm.Meta) error {
 		}
 	}
 	return nil
+}
+
+// depLists are a package's dependencies in the order of the kinds.
+func depLists(m *rpm.Meta) [8]*[]rpm.Dep {
+	return [8]*[]rpm.Dep{&m.Provides, &m.Requires, &m.Conflicts, &m.Obsoletes, &m.Recommends, &m.Suggests, &m.Supplements, &m.Enhances}
 }
 
 func (p *pool) flush() error {
