@@ -21,6 +21,9 @@ const maxFiles = 1 << 20
 // maxPathBytes is Linux' PATH_MAX; nothing longer can be unpacked.
 const maxPathBytes = 4096
 
+// maxPathsBytes bounds all paths of a package together: few directory names can be asked for very often.
+const maxPathsBytes = 256 << 20
+
 // File is one file as the header describes it.
 //
 //	shape   Path absolute and clean (a source package: a bare name); Digest lower-case hex by the header's FILEDIGESTALGO, "" for none;
@@ -64,10 +67,11 @@ func (h *Header) Paths() ([]string, error) {
 			return nil, fmt.Errorf("header: %d files, limit %d", e.cnt, maxFiles)
 		}
 	}
+	source := h.IsSource()
 	if !h.Has(TagBasenames) {
 		old := h.Strings(TagOldFilenames)
 		for _, p := range old {
-			if err := checkPath(p, h.IsSource()); err != nil {
+			if err := checkPath(p, source); err != nil {
 				return nil, err
 			}
 		}
@@ -77,16 +81,25 @@ func (h *Header) Paths() ([]string, error) {
 	if len(idx) != len(bases) {
 		return nil, fmt.Errorf("header: %d base names, %d directory indexes", len(bases), len(idx))
 	}
-	out := make([]string, len(bases))
+	total := 0
 	for i, b := range bases {
 		if int64(idx[i]) >= int64(len(dirs)) {
 			return nil, fmt.Errorf("header: file %d: directory %d of %d", i, idx[i], len(dirs))
 		}
-		if len(dirs[idx[i]])+len(b) > maxPathBytes { // before joining: a few long names could ask for gigabytes
-			return nil, fmt.Errorf("header: file %d: path of %d bytes, limit %d", i, len(dirs[idx[i]])+len(b), maxPathBytes)
+		n := len(dirs[idx[i]]) + len(b)
+		if total += n; n > maxPathBytes || total > maxPathsBytes {
+			return nil, fmt.Errorf("header: file %d: path of %d bytes, limit %d; all of %d bytes, limit %d", i, n, maxPathBytes, total, maxPathsBytes)
 		}
-		out[i] = dirs[idx[i]] + b
-		if err := checkPath(out[i], h.IsSource()); err != nil {
+	}
+	var all strings.Builder // one allocation for all paths
+	all.Grow(total)
+	out := make([]string, len(bases))
+	for i, b := range bases {
+		start := all.Len()
+		all.WriteString(dirs[idx[i]])
+		all.WriteString(b)
+		out[i] = all.String()[start:]
+		if err := checkPath(out[i], source); err != nil {
 			return nil, err
 		}
 	}
@@ -104,8 +117,9 @@ func checkPath(p string, source bool) error {
 	if rest == "" && absolute {
 		return nil // the root itself
 	}
-	for name := range strings.SplitSeq(rest, "/") {
-		if name == "" || name == "." || name == ".." {
+	for more := true; more; {
+		var name string
+		if name, rest, more = strings.Cut(rest, "/"); name == "" || name == "." || name == ".." {
 			return fmt.Errorf("header: path %q: %q is not a name", p, name)
 		}
 	}
