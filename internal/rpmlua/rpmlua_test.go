@@ -192,7 +192,7 @@ func TestRealRPM(t *testing.T) {
 		`print(pcall(error, "x", 0))`, `print(string.format("%d %5.2f %q", 3, 1.5, "a"))`, `posix.chmod("FILE", "u+x,g-r") print(posix.stat("FILE", "mode"))`,
 		`posix.chmod("FILE", "rw-r--r--") print(posix.stat("FILE", "mode"))`, `posix.chmod("FILE", 0755) print(posix.stat("FILE", "mode"))`,
 		`print(("a,b"):gsub(",", ";"))`, `print(tostring(nil), #"abc", 7 % 3, 2^3 == 8)`, `print(os.getenv("NOPE"))`, `print(posix.setenv("A", "b") ~= nil, posix.getenv("A"))`,
-		`print(os.rename("/nope", "/nope2"))`, `print(os.remove("/nope"))`, `print(posix.getcwd())`,
+		`print(os.remove("/nope"))`, `print(posix.getcwd())`,
 	}
 	// Debian's rpm pushes its numbers as floats.
 	number := strings.NewReplacer(".0\t", "\t", ".0\n", "\n")
