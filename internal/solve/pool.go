@@ -299,7 +299,10 @@ func (p *pool) list() []int {
 	return out
 }
 
-func (p *pool) depText(dep int) string { return C.GoString(C.glue_depstr(p.g, C.int(dep))) }
+// depText is for people: bytes that are not UTF-8 are replaced.
+func (p *pool) depText(dep int) string {
+	return strings.ToValidUTF8(C.GoString(C.glue_depstr(p.g, C.int(dep))), "?")
+}
 
 func (p *pool) oneOf(ids []int) int {
 	list := make([]C.int, len(ids))

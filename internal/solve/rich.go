@@ -41,7 +41,15 @@ const (
 )
 
 // maxNesting bounds the recursion over rich dependencies; rpm's own parser is recursive too, and real ones nest three deep.
-const maxNesting = 32
+// One level may have maxOperands; together they need less than the stack of glue.c.
+const (
+	maxNesting  = 8
+	maxOperands = 40
+)
+
+// maxClauses bounds what a rich dependency becomes in conjunctive or disjunctive normal form: libsolv computes both,
+// and they grow with the power of the nesting (16 pairs of "and" within "or": 65,536 clauses, 1.3 s).
+const maxClauses = 512
 
 type program struct{ code []byte }
 
@@ -102,8 +110,12 @@ func senseFlags(d rpm.Dep) byte {
 //	        chains lean right, "a if b else c" is COND(a, ELSE(b, c))
 func (p *program) rich(s string) error {
 	r := richReader{rest: s}
-	if err := r.expression(p, 0); err != nil {
+	n, err := r.expression(p, 0)
+	if err != nil {
 		return fmt.Errorf("rich dependency %.100q: %w", s, err)
+	}
+	if n.cnf > maxClauses || n.dnf > maxClauses {
+		return fmt.Errorf("rich dependency %.100q: more than %d alternatives", s, maxClauses)
 	}
 	if strings.TrimSpace(r.rest) != "" {
 		return fmt.Errorf("rich dependency %.100q: %.20q follows the closing parenthesis", s, r.rest)
@@ -123,19 +135,59 @@ type richReader struct {
 
 func (r *richReader) skip() { r.rest = strings.TrimLeft(r.rest, " \t") }
 
+// clauses is how large a formula gets in the two normal forms; it stops counting above maxClauses.
+type clauses struct{ cnf, dnf int }
+
+func capped(n int) int { return min(n, maxClauses+1) }
+
+func (a clauses) and(b clauses) clauses { return clauses{capped(a.cnf + b.cnf), capped(a.dnf * b.dnf)} }
+func (a clauses) or(b clauses) clauses  { return clauses{capped(a.cnf * b.cnf), capped(a.dnf + b.dnf)} }
+func (a clauses) not() clauses          { return clauses{a.dnf, a.cnf} }
+
+// size folds the operands of one level, as libsolv does.
+func size(operands []clauses, ops []byte) clauses {
+	a := operands[0]
+	if len(ops) == 0 {
+		return a
+	}
+	b := operands[1]
+	c := clauses{1, 1} // after else
+	if len(operands) > 2 {
+		c = operands[2]
+	}
+	switch ops[0] {
+	case relCond:
+		return a.or(b.not()).and(c.or(b))
+	case relUnless:
+		return a.and(b.not()).or(c.and(b))
+	case relAnd, relOr:
+		for _, o := range operands[1:] {
+			if ops[0] == relAnd {
+				a = a.and(o)
+			} else {
+				a = a.or(o)
+			}
+		}
+	}
+	return a // with and without work on packages, not on clauses
+}
+
 // expression reads "(" operand [op operand ...] ")".
-func (r *richReader) expression(p *program, depth int) error {
+func (r *richReader) expression(p *program, depth int) (clauses, error) {
+	var none clauses
 	if depth > maxNesting {
-		return fmt.Errorf("nested deeper than %d", maxNesting)
+		return none, fmt.Errorf("nested deeper than %d", maxNesting)
 	}
 	r.skip()
 	if !strings.HasPrefix(r.rest, "(") {
-		return fmt.Errorf("wanted an opening parenthesis at %.20q", r.rest)
+		return none, fmt.Errorf("wanted an opening parenthesis at %.20q", r.rest)
 	}
 	r.rest = r.rest[1:]
-	if err := r.operand(p, depth); err != nil {
-		return err
+	first, err := r.operand(p, depth)
+	if err != nil {
+		return none, err
 	}
+	operands := []clauses{first}
 	var pending []byte
 	for {
 		r.skip()
@@ -146,22 +198,24 @@ func (r *richReader) expression(p *program, depth int) error {
 		word := r.word()
 		op, ok := richOps[word]
 		if !ok {
-			return fmt.Errorf("got %.20q, wanted an operator or a closing parenthesis", word)
+			return none, fmt.Errorf("got %.20q, wanted an operator or a closing parenthesis", word)
 		}
 		if !mayFollow(pending, op) {
-			return fmt.Errorf("operator %q does not go with the one before it", word)
+			return none, fmt.Errorf("operator %q does not go with the one before it", word)
 		}
-		if pending = append(pending, op); len(pending) > maxNesting*4 {
-			return fmt.Errorf("more than %d operands", maxNesting*4)
+		if pending = append(pending, op); len(pending) > maxOperands {
+			return none, fmt.Errorf("more than %d operands", maxOperands)
 		}
-		if err := r.operand(p, depth); err != nil {
-			return err
+		next, err := r.operand(p, depth)
+		if err != nil {
+			return none, err
 		}
+		operands = append(operands, next)
 	}
 	for i := len(pending) - 1; i >= 0; i-- {
 		p.rel(pending[i])
 	}
-	return nil
+	return size(operands, pending), nil
 }
 
 // mayFollow says whether op may stand after the operators of the same level: and, or, with chain with themselves;
@@ -176,14 +230,15 @@ func mayFollow(before []byte, op byte) bool {
 	return before[0] == op && (op == relAnd || op == relOr || op == relWith)
 }
 
-func (r *richReader) operand(p *program, depth int) error {
+func (r *richReader) operand(p *program, depth int) (clauses, error) {
+	one := clauses{1, 1}
 	r.skip()
 	if strings.HasPrefix(r.rest, "(") {
 		return r.expression(p, depth+1)
 	}
 	name := r.word()
 	if name == "" {
-		return fmt.Errorf("wanted a name at %.20q", r.rest)
+		return one, fmt.Errorf("wanted a name at %.20q", r.rest)
 	}
 	r.names = append(r.names, name)
 	p.text(name)
@@ -195,18 +250,18 @@ func (r *richReader) operand(p *program, depth int) error {
 		n++
 	}
 	if n == 0 {
-		return nil
+		return one, nil
 	}
 	op := r.rest[:n]
 	r.rest = r.rest[n:]
 	r.skip()
 	version := r.word()
 	if version == "" || n > 2 {
-		return fmt.Errorf("wanted a version after %q", op)
+		return one, fmt.Errorf("wanted a version after %q", op)
 	}
 	p.text(rpm.ParseEVR(version).String())
 	p.rel(flags)
-	return nil
+	return one, nil
 }
 
 // word reads up to a blank or an unbalanced closing parenthesis: names such as libc.so.6()(64bit) hold balanced ones.
@@ -237,6 +292,6 @@ func (r *richReader) cut(i int) string {
 func richNames(s string) []string {
 	var p program
 	r := richReader{rest: s}
-	_ = r.expression(&p, 0) // of a malformed one, those before the fault
+	_, _ = r.expression(&p, 0) // of a malformed one, those before the fault
 	return r.names
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -169,6 +170,8 @@ func FuzzSolve(f *testing.F) {
 		b.Provides = []rpm.Dep{{Name: provides}, {Name: requires, Flags: rpm.SenseEqual, EVR: rpm.ParseEVR(other)}}
 		b.Files = []string{requires}
 		req := solve.Request{Arch: "x86_64", Repos: []solve.Repo{{ID: "r", Packages: []rpm.Meta{a, b}}}, Install: []string{spec, name}, Installed: []rpm.Meta{mk("i" + other)}, KeepInstalled: len(name)%2 == 0}
+		watch := time.AfterFunc(10*time.Second, func() { panic("the solver does not come back") })
+		defer watch.Stop()
 		p1, err1 := solve.Solve(req)
 		p2, err2 := solve.Call(serve, req)
 		if d := cmp.Diff(p1, p2); d != "" || (err1 == nil) != (err2 == nil) {
