@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"grove/internal/deploy"
+	"grove/internal/durable"
+	"grove/internal/guest"
+	"grove/internal/ostree"
+	"grove/internal/repo"
+	"grove/internal/scriptlet"
+	"grove/internal/sign"
+	"grove/internal/solve"
+)
+
+// Exit codes; the same table stands in the manual and in `grove --help`.
+const (
+	exitDone      = 0
+	exitFailed    = 1
+	exitUsage     = 2
+	exitUntrusted = 4
+	exitBusy      = 5
+	exitUnchanged = 77
+)
+
+const exitTable = `Exit codes: 0 done, 1 failed, 2 usage, 4 verification failed, 5 busy (another grove is at work),
+77 nothing to do (with --unchanged-exit-77). run and shell pass on the command's own.`
+
+// usageError is a mistake in how the program was called.
+type usageError struct{ text string }
+
+func (e usageError) Error() string { return e.text }
+
+func usage(format string, args ...any) error { return usageError{fmt.Sprintf(format, args...)} }
+
+// exitError passes on the exit code of a command that ran in a guest.
+type exitError int
+
+func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+func usageArgs(f cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if f == nil {
+			return nil
+		}
+		if err := f(cmd, args); err != nil {
+			return usageError{err.Error()}
+		}
+		return nil
+	}
+}
+
+// report prints an error with its hints and gives the exit code.
+func (a *app) report(err error) int {
+	if err == nil {
+		return exitDone
+	}
+	var code exitError
+	if errors.As(err, &code) {
+		return int(code)
+	}
+	text := strings.TrimSuffix(err.Error(), "\n")
+	fmt.Fprintf(a.stderr, "grove: %s\n", text)
+	for i, h := range hints(err) {
+		if i == 2 {
+			break
+		}
+		fmt.Fprintf(a.stderr, "hint: %s\n", h)
+	}
+	var u usageError
+	switch {
+	case errors.As(err, &u):
+		return exitUsage
+	case errors.Is(err, sign.ErrUntrusted), errors.Is(err, ostree.ErrCorrupt):
+		return exitUntrusted
+	case errors.Is(err, durable.ErrBusy):
+		return exitBusy
+	default:
+		return exitFailed
+	}
+}
+
+// hints say what a person can do next.
+func hints(err error) []string {
+	var unknown *solve.Unknown
+	var script *scriptlet.Failure
+	var noGuest *deploy.NotFoundError
+	var u usageError
+	switch {
+	case errors.As(err, &u):
+		return []string{"`grove --help` lists the verbs, `grove VERB --help` explains one"}
+	case errors.As(err, &noGuest):
+		return []string{"`grove list` shows the guests of this state root"}
+	case errors.As(err, &unknown):
+		return []string{"`grove search NAME WORD` looks through the guest's sources"}
+	case errors.As(err, &script):
+		return []string{"the guest is as it was; the lines above are the scriptlet's own"}
+	case errors.Is(err, sign.ErrUntrusted):
+		return []string{"nothing was used; give the right key (gpgkey= of the source, `remote add --gpg-key`), or switch the check off where you mean it"}
+	case errors.Is(err, durable.ErrBusy):
+		return []string{"wait for the other grove, or say --wait 10m"}
+	case errors.Is(err, guest.ErrUnsuited):
+		return nil
+	case errors.Is(err, repo.ErrNotFound):
+		return []string{"`grove remote refs REMOTE` shows what a remote offers, `grove remote list` the remotes"}
+	case errors.Is(err, fs.ErrPermission) && os.Getuid() != 0:
+		return []string{"guests with owners of their own need root; try sudo, or another --root"}
+	case errors.Is(err, syscall.ENOSPC):
+		return []string{"nothing was changed; `grove gc` frees what no guest needs"}
+	}
+	return nil
+}

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"grove/internal/deploy"
+	"grove/internal/guest"
+)
+
+func (a *app) rollback() *cobra.Command {
+	return verb("rollback NAME [ID]", "make an older deployment current again", `
+Without ID: the one before the current. The old deployment comes back with its own /etc; /var stays.`, cobra.RangeArgs(1, 2),
+		func(cmd *cobra.Command, args []string) error {
+			ids, err := numbers(args[1:])
+			if err != nil {
+				return err
+			}
+			id := 0
+			if len(ids) > 0 {
+				id = ids[0]
+			}
+			return a.change(&changeFlags{}, func(e guest.Env, _ guest.Options) (guest.Change, error) {
+				return guest.Rollback(cmd.Context(), e, args[0], id)
+			})
+		})
+}
+
+func (a *app) pin() *cobra.Command { return a.pinVerb("pin", "keep a deployment from gc", true) }
+func (a *app) unpin() *cobra.Command {
+	return a.pinVerb("unpin", "let gc take a deployment again", false)
+}
+
+func (a *app) pinVerb(name, short string, on bool) *cobra.Command {
+	return verb(name+" NAME [ID]", short, "Without ID: the current one.", cobra.RangeArgs(1, 2),
+		func(cmd *cobra.Command, args []string) error {
+			ids, err := numbers(args[1:])
+			if err != nil {
+				return err
+			}
+			e, err := a.guestEnv()
+			if err != nil {
+				return err
+			}
+			id, err := guest.Pin(cmd.Context(), e, args[0], append(ids, 0)[0], on)
+			if err != nil {
+				return err
+			}
+			a.printf("%s: deployment %d is %sned\n", args[0], id, name)
+			return nil
+		})
+}
+
+func (a *app) delete() *cobra.Command {
+	var yes bool
+	cmd := verb("delete NAME", "remove a guest, its deployments and its /var", `
+Asks first; --yes answers. What no other guest needs is freed by the next grove gc.`, cobra.ExactArgs(1),
+		func(cmd *cobra.Command, args []string) error {
+			e, err := a.guestEnv()
+			if err != nil {
+				return err
+			}
+			s, err := guest.StatusOf(e, args[0])
+			if err != nil {
+				return err
+			}
+			if !yes {
+				if err := a.confirm(fmt.Sprintf("delete guest %s, its %d deployments and its /var?", s.Name, len(s.Deployments))); err != nil {
+					return err
+				}
+			}
+			if err := guest.Delete(cmd.Context(), e, args[0]); err != nil {
+				return err
+			}
+			a.printf("%s: deleted\n", args[0])
+			return nil
+		})
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return cmd
+}
+
+// confirm asks a question on the terminal.
+func (a *app) confirm(question string) error {
+	if a.stdin == nil || !term.IsTerminal(int(a.stdin.Fd())) {
+		return usage("%s say --yes", question)
+	}
+	fmt.Fprintf(a.stderr, "%s [y/N] ", question)
+	answer, err := bufio.NewReader(a.stdin).ReadString('\n')
+	if err != nil {
+		return err
+	}
+	if w := strings.ToLower(strings.TrimSpace(answer)); w != "y" && w != "yes" {
+		return fmt.Errorf("not done: the answer was no")
+	}
+	return nil
+}
+
+func (a *app) gc() *cobra.Command {
+	var keep int
+	var dry bool
+	cmd := verb("gc", "free what no guest needs", `
+Keeps of every guest the current deployment, the one before it, pinned and running ones; then removes from
+the repo what nothing refers to: old commits, packages of the cache that no kept deployment was made from.`,
+		cobra.NoArgs, func(cmd *cobra.Command, _ []string) error {
+			e, err := a.guestEnv()
+			if err != nil {
+				return err
+			}
+			rep, err := guest.GC(cmd.Context(), e, deploy.GCOptions{Keep: keep, DryRun: dry})
+			if err != nil {
+				return err
+			}
+			return a.show(rep, func() {
+				for _, d := range rep.Deployments {
+					a.printf("deployment %s removed\n", d)
+				}
+				a.printf("%d objects freed, %s\n", rep.Objects, size(rep.Bytes))
+			})
+		})
+	cmd.Flags().IntVar(&keep, "keep", 1, "how many deployments to keep beside the current one")
+	cmd.Flags().BoolVarP(&dry, "dry-run", "n", false, "only say what would go")
+	return cmd
+}
+
+func (a *app) fsck() *cobra.Command {
+	return verb("fsck", "check every object, ref and guest", "Exit code 4 where something is damaged.", cobra.NoArgs,
+		func(cmd *cobra.Command, _ []string) error {
+			e, err := a.guestEnv()
+			if err != nil {
+				return err
+			}
+			rep, err := guest.Fsck(cmd.Context(), e)
+			if err != nil {
+				return err
+			}
+			if err := a.show(rep, func() {
+				for _, f := range rep.Faults {
+					a.printf("%s\n", f)
+				}
+				a.printf("%d objects, %d guests: %d faults\n", rep.Objects, rep.Guests, len(rep.Faults))
+			}); err != nil {
+				return err
+			}
+			if len(rep.Faults) > 0 {
+				return exitError(exitUntrusted)
+			}
+			return nil
+		})
+}
+
+// size writes bytes for people.
+func size(n int64) string {
+	const unit = 1024
+	switch {
+	case n < unit:
+		return fmt.Sprintf("%d B", n)
+	case n < unit*unit:
+		return fmt.Sprintf("%.1f KiB", float64(n)/unit)
+	case n < unit*unit*unit:
+		return fmt.Sprintf("%.1f MiB", float64(n)/unit/unit)
+	default:
+		return fmt.Sprintf("%.1f GiB", float64(n)/unit/unit/unit)
+	}
+}
+
+var _ = os.Stdin

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"grove/internal/guest"
+	"grove/internal/manifest"
+)
+
+// changeFlags are those of every verb that changes a guest.
+type changeFlags struct {
+	dryRun     bool
+	noGPGCheck bool
+	refresh    bool
+	repoFiles  []string
+	lock       string
+}
+
+func (c *changeFlags) add(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.BoolVarP(&c.dryRun, "dry-run", "n", false, "say what would be done; change nothing")
+	f.BoolVar(&c.noGPGCheck, "no-gpg-check", false, "use packages without checking their signatures")
+	f.BoolVar(&c.refresh, "refresh", false, "ask the sources for new metadata first")
+	f.StringArrayVar(&c.repoFiles, "repo-file", nil, "a .repo file that this guest is to use from now on beside its own")
+	f.StringVar(&c.lock, "lock", "", "make exactly what this lock says")
+}
+
+func (c *changeFlags) options() (guest.Options, error) {
+	o := guest.Options{DryRun: c.dryRun, Refresh: c.refresh, RepoFiles: c.repoFiles}
+	if c.lock != "" {
+		text, err := os.ReadFile(c.lock)
+		if err != nil {
+			return o, err
+		}
+		l, err := manifest.ParseLock(text)
+		if err != nil {
+			return o, fmt.Errorf("%s: %w", c.lock, err)
+		}
+		o.Lock = &l
+	}
+	return o, nil
+}
+
+// change runs one change of a guest and prints what came of it.
+func (a *app) change(flags *changeFlags, f func(guest.Env, guest.Options) (guest.Change, error)) error {
+	e, err := a.guestEnv()
+	if err != nil {
+		return err
+	}
+	e.NoGPGCheck = flags.noGPGCheck
+	o, err := flags.options()
+	if err != nil {
+		return err
+	}
+	c, err := f(e, o)
+	if err != nil {
+		return err
+	}
+	a.warn(c.Warnings)
+	return a.show(c, func() { a.printChange(c) })
+}
+
+func (a *app) create() *cobra.Command {
+	var flags changeFlags
+	var packages []string
+	cmd := verb("create NAME [REMOTE:]REF [--install PKG]...", "make a guest on a base", `
+Pulls the base's newest commit (unless --offline), layers the packages given with --install on it,
+and makes the guest's first deployment. NAME is a machine name: letters, digits, - and .
+
+    grove create mail el7:centos/7/x86_64/minimal
+    grove create web fedora:fedora/40/x86_64/silverblue --install nginx --install php-fpm`,
+		cobra.ExactArgs(2), func(cmd *cobra.Command, args []string) error {
+			specs, err := a.specs(cmd.Context(), packages)
+			if err != nil {
+				return err
+			}
+			return a.change(&flags, func(e guest.Env, o guest.Options) (guest.Change, error) {
+				o.LocalFiles = specs.Files
+				return guest.Create(cmd.Context(), e, args[0], guest.CreateOptions{
+					Options: o, Base: args[1], Packages: specs.Names, Local: specs.Local,
+				})
+			})
+		})
+	cmd.Flags().StringArrayVar(&packages, "install", nil, "a package to layer: name, NEVRA, provide, path, @group, .rpm file or URL")
+	flags.add(cmd)
+	return cmd
+}
+
+func (a *app) install() *cobra.Command {
+	var flags changeFlags
+	cmd := verb("install NAME PKG...", "layer packages on a guest", `
+PKG is a name, NEVRA, glob, provide such as /usr/bin/x, @group, local .rpm file, or URL of one.
+The base's packages stay as they are; what the packages need comes along, from the guest's own sources
+(/etc/yum.repos.d in the guest, and what --repo-file added). The guest gets a new deployment, made current
+at once; what runs in the old one keeps it until it ends.
+
+    grove install mail postfix /usr/bin/dig
+    grove install mail ./local-tool-1.0-1.x86_64.rpm --no-gpg-check`,
+		cobra.MinimumNArgs(2), func(cmd *cobra.Command, args []string) error {
+			specs, err := a.specs(cmd.Context(), args[1:])
+			if err != nil {
+				return err
+			}
+			return a.change(&flags, func(e guest.Env, o guest.Options) (guest.Change, error) {
+				return guest.Install(cmd.Context(), e, args[0], specs, o)
+			})
+		})
+	flags.add(cmd)
+	return cmd
+}
+
+func (a *app) uninstall() *cobra.Command {
+	var flags changeFlags
+	cmd := verb("uninstall NAME PKG...", "take layered packages away", `
+PKG is what was asked for with install (see grove status), or a glob of it. What only it needed goes too.
+To take a package of the base away, use grove override remove.`,
+		cobra.MinimumNArgs(2), func(cmd *cobra.Command, args []string) error {
+			return a.change(&flags, func(e guest.Env, o guest.Options) (guest.Change, error) {
+				return guest.Uninstall(cmd.Context(), e, args[0], args[1:], o)
+			})
+		})
+	flags.add(cmd)
+	return cmd
+}
+
+func (a *app) upgrade() *cobra.Command {
+	var flags changeFlags
+	var all, check, preview, exit77 bool
+	cmd := verb("upgrade NAME...|--all", "bring guests to the newest base and packages", `
+Pulls the newest commit of the guest's base, solves its layers anew against it, merges /etc, keeps /var,
+and makes the result current. --check and --preview only say what would come.`,
+		nil, func(cmd *cobra.Command, args []string) error {
+			flags.dryRun = flags.dryRun || check || preview
+			names, err := a.guestNames(args, all)
+			if err != nil {
+				return err
+			}
+			changed := false
+			for _, name := range names {
+				err := a.change(&flags, func(e guest.Env, o guest.Options) (guest.Change, error) {
+					c, err := guest.Upgrade(cmd.Context(), e, name, o)
+					changed = changed || !c.Unchanged
+					return c, err
+				})
+				if err != nil {
+					return err
+				}
+			}
+			if exit77 && !changed {
+				return exitError(exitUnchanged)
+			}
+			return nil
+		})
+	flags.add(cmd)
+	cmd.Flags().BoolVar(&all, "all", false, "every guest of the state root")
+	cmd.Flags().BoolVar(&check, "check", false, "only say whether there is something newer")
+	cmd.Flags().BoolVar(&preview, "preview", false, "only show which packages would change")
+	cmd.Flags().BoolVar(&exit77, "unchanged-exit-77", false, "exit with 77 where nothing changed")
+	return cmd
+}
+
+// guestNames are the guests that a verb is for.
+func (a *app) guestNames(args []string, all bool) ([]string, error) {
+	if all == (len(args) > 0) {
+		return nil, usage("name guests, or say --all")
+	}
+	if !all {
+		return args, nil
+	}
+	s, err := a.store()
+	if err != nil {
+		return nil, err
+	}
+	return s.Guests()
+}
+
+func (a *app) rebase() *cobra.Command {
+	var flags changeFlags
+	cmd := verb("rebase NAME [REMOTE:]REF", "put a guest on another base", `
+The guest's layers, /etc changes and /var come along; grove rollback leads back.`,
+		cobra.ExactArgs(2), func(cmd *cobra.Command, args []string) error {
+			return a.change(&flags, func(e guest.Env, o guest.Options) (guest.Change, error) {
+				return guest.Rebase(cmd.Context(), e, args[0], args[1], o)
+			})
+		})
+	flags.add(cmd)
+	return cmd
+}
+
+func (a *app) apply() *cobra.Command {
+	var flags changeFlags
+	cmd := verb("apply NAME MANIFEST", "make a guest what a manifest says", `
+MANIFEST is a YAML file with base: and packages: (grove status --json and the guest's manifest.yaml show
+the words). A guest that does not exist is created; one that is so already is left alone.`,
+		cobra.ExactArgs(2), func(cmd *cobra.Command, args []string) error {
+			m, err := loadManifest(args[1])
+			if err != nil {
+				return err
+			}
+			return a.change(&flags, func(e guest.Env, o guest.Options) (guest.Change, error) {
+				return guest.Apply(cmd.Context(), e, args[0], m, o)
+			})
+		})
+	flags.add(cmd)
+	return cmd
+}
+
+// loadManifest reads a manifest and what it includes from the folder it lies in.
+func loadManifest(path string) (manifest.Manifest, error) {
+	return manifest.Load(os.DirFS(filepath.Dir(path)), filepath.Base(path), hostArch())
+}
+
+func (a *app) override() *cobra.Command {
+	cmd := &cobra.Command{Use: "override", Short: "remove or replace packages of the base", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return usage("say override remove, replace or reset") }}
+	type op func(context.Context, guest.Env, string, []string, guest.Options) (guest.Change, error)
+	for _, o := range []struct {
+		use, short string
+		min        int
+		do         op
+	}{
+		{"remove NAME PKG...", "take packages of the base out of the guest", 2, guest.OverrideRemove},
+		{"replace NAME FILE.rpm...", "put package files in the place of the base's", 2, func(ctx context.Context, e guest.Env, name string, words []string, o guest.Options) (guest.Change, error) {
+			specs, err := a.specs(ctx, words)
+			if err != nil {
+				return guest.Change{}, err
+			}
+			return guest.OverrideReplace(ctx, e, name, specs, o)
+		}},
+		{"reset NAME [PKG...]", "undo overrides: of these packages, or all", 1, guest.OverrideReset},
+	} {
+		var flags changeFlags
+		sub := verb(o.use, o.short, o.short+".", cobra.MinimumNArgs(o.min), func(cmd *cobra.Command, args []string) error {
+			return a.change(&flags, func(e guest.Env, opts guest.Options) (guest.Change, error) {
+				return o.do(cmd.Context(), e, args[0], args[1:], opts)
+			})
+		})
+		flags.add(sub)
+		cmd.AddCommand(sub)
+	}
+	return cmd
+}
+
+// specs tells names from package files; URLs are downloaded into the cache first.
+func (a *app) specs(ctx context.Context, words []string) (guest.Specs, error) {
+	s, err := a.store()
+	if err != nil {
+		return guest.Specs{}, err
+	}
+	for i, w := range words {
+		if !strings.Contains(w, "://") {
+			continue
+		}
+		if words[i], err = guest.Download(ctx, s, a.client(), w); err != nil {
+			return guest.Specs{}, err
+		}
+	}
+	return guest.ParseSpecs(words)
+}

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"grove/internal/guest"
+)
+
+// printChange says what a change did, packages first.
+func (a *app) printChange(c guest.Change) {
+	switch {
+	case c.Unchanged:
+		a.printf("%s: nothing to do, deployment %d stays\n", c.Guest, c.From)
+		for _, s := range c.Satisfied {
+			a.printf("  %s is part of the base already\n", s)
+		}
+		return
+	case c.DryRun:
+		a.printf("%s: would change as follows; nothing was done\n", c.Guest)
+	}
+	a.printPackages(c.Packages)
+	for _, s := range c.Satisfied {
+		a.printf("  (%s is part of the base already)\n", s)
+	}
+	for _, p := range c.Etc.Conflicts {
+		a.printf("  /etc/%s: changed here and by the packages; yours stays (the new default: /usr/etc/%s)\n", p, p)
+	}
+	if c.DryRun {
+		return
+	}
+	if c.From == 0 {
+		a.printf("%s: deployment %d is current", c.Guest, c.To)
+	} else {
+		a.printf("%s: deployment %d is current (was %d; grove rollback %s leads back)", c.Guest, c.To, c.From, c.Guest)
+	}
+	a.printf(", %s\n", c.Commit[:12])
+}
+
+func (a *app) printPackages(d guest.PackageDiff) {
+	if n := len(d.Added); n > maxShown {
+		a.printf("  %d packages added\n", n)
+	} else {
+		for _, p := range d.Added {
+			a.printf("  + %s\n", p)
+		}
+	}
+	for _, p := range d.Removed {
+		a.printf("  - %s\n", p)
+	}
+	for _, p := range d.Upgraded {
+		a.printf("  ^ %s %s -> %s\n", p.Name, p.From, p.To)
+	}
+	for _, p := range d.Downgraded {
+		a.printf("  v %s %s -> %s\n", p.Name, p.From, p.To)
+	}
+}
+
+// maxShown is how many added packages are listed one by one: a new guest has hundreds.
+const maxShown = 60
+
+func (a *app) list() *cobra.Command {
+	return verb("list", "the guests of this host", "Each guest with its base and its current deployment.", cobra.NoArgs,
+		func(*cobra.Command, []string) error {
+			e, err := a.guestEnv()
+			if err != nil {
+				return err
+			}
+			all, err := guest.List(e)
+			if err != nil {
+				return err
+			}
+			return a.show(all, func() {
+				w := tabwriter.NewWriter(a.stdout, 0, 4, 2, ' ', 0)
+				fmt.Fprintln(w, "NAME\tBASE\tVERSION\tDEPLOYMENT\tPACKAGES\tLAYERED")
+				for _, s := range all {
+					for _, d := range s.Deployments {
+						if d.Current {
+							fmt.Fprintf(w, "%s\t%s\t%s\t%d of %d\t%d\t%d\n", s.Name, s.Base.Ref, orDash(d.Version), d.ID, len(s.Deployments), d.Packages, len(d.Layered))
+						}
+					}
+				}
+				w.Flush()
+			})
+		})
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func (a *app) status() *cobra.Command {
+	return verb("status [NAME]", "what a guest is made of, and its deployments", `
+With --json: name, base {ref, commit, version}, requested [], deployments [{id, commit, version, created,
+current, pinned, running, packages, layered []}], the newest first.`, cobra.MaximumNArgs(1),
+		func(_ *cobra.Command, args []string) error {
+			e, err := a.guestEnv()
+			if err != nil {
+				return err
+			}
+			if len(args) == 0 {
+				all, err := guest.List(e)
+				if err != nil {
+					return err
+				}
+				return a.show(all, func() {
+					for i, s := range all {
+						if i > 0 {
+							a.printf("\n")
+						}
+						a.printStatus(s)
+					}
+				})
+			}
+			s, err := guest.StatusOf(e, args[0])
+			if err != nil {
+				return err
+			}
+			return a.show(s, func() { a.printStatus(s) })
+		})
+}
+
+func (a *app) printStatus(s guest.Status) {
+	a.printf("%s\n  base       %s %s\n", s.Name, s.Base.Ref, s.Base.Version)
+	if len(s.Requested) > 0 {
+		a.printf("  requested  %s\n", strings.Join(s.Requested, " "))
+	}
+	if len(s.Local) > 0 {
+		a.printf("  local      %s\n", strings.Join(s.Local, " "))
+	}
+	if len(s.Removed) > 0 {
+		a.printf("  removed    %s\n", strings.Join(s.Removed, " "))
+	}
+	if len(s.Replaced) > 0 {
+		a.printf("  replaced   %s\n", strings.Join(s.Replaced, " "))
+	}
+	for _, d := range s.Deployments {
+		mark := " "
+		if d.Current {
+			mark = "*"
+		}
+		var notes []string
+		for word, on := range map[string]bool{"pinned": d.Pinned} {
+			if on {
+				notes = append(notes, word)
+			}
+		}
+		if d.Running {
+			notes = append(notes, "running")
+		}
+		note := ""
+		if len(notes) > 0 {
+			note = " (" + strings.Join(notes, ", ") + ")"
+		}
+		a.printf("%s %3d  %s  %s  %s  %d packages, %d layered%s\n", mark, d.ID, d.Created.Local().Format("2006-01-02 15:04"), d.Commit[:12],
+			orDash(d.Version), d.Packages, len(d.Layered), note)
+		if d.Current {
+			for _, l := range d.Layered {
+				a.printf("         + %s\n", l)
+			}
+		}
+	}
+}
+
+func (a *app) history() *cobra.Command {
+	return verb("history NAME", "a guest's deployments and what each changed", "From the newest to the oldest that is kept.", cobra.ExactArgs(1),
+		func(_ *cobra.Command, args []string) error {
+			e, err := a.guestEnv()
+			if err != nil {
+				return err
+			}
+			h, err := guest.History(e, args[0])
+			if err != nil {
+				return err
+			}
+			return a.show(h, func() {
+				for _, d := range h {
+					a.printf("%d  %s  %s %s\n", d.ID, d.Created.Local().Format("2006-01-02 15:04"), d.BaseRef, d.Version)
+					a.printPackages(d.Changes)
+				}
+			})
+		})
+}
+
+func (a *app) diff() *cobra.Command {
+	var packagesOnly bool
+	cmd := verb("diff NAME [ID [ID]]", "what differs between two deployments, packages then files", `
+Without numbers: the current deployment against the one before it, or against its base where it is the first.
+With one: that deployment against the current one. With two: the first against the second.`, cobra.RangeArgs(1, 3),
+		func(_ *cobra.Command, args []string) error {
+			ids, err := numbers(args[1:])
+			if err != nil {
+				return err
+			}
+			from, to := 0, 0
+			if len(ids) > 0 {
+				from = ids[0]
+			}
+			if len(ids) > 1 {
+				to = ids[1]
+			}
+			e, err := a.guestEnv()
+			if err != nil {
+				return err
+			}
+			d, err := guest.Compare(e, args[0], from, to)
+			if err != nil {
+				return err
+			}
+			return a.show(d, func() { a.printDiff(d, packagesOnly) })
+		})
+	cmd.Flags().BoolVar(&packagesOnly, "packages", false, "only the packages")
+	return cmd
+}
+
+func (a *app) printDiff(d guest.Diff, packagesOnly bool) {
+	from := "base"
+	if d.From != 0 {
+		from = strconv.Itoa(d.From)
+	}
+	a.printf("%s: %s -> %d\n", d.Guest, from, d.To)
+	a.printPackages(d.Packages)
+	if packagesOnly {
+		return
+	}
+	for _, f := range d.Files {
+		a.printf("  %-8s %s\n", f.Kind, f.Path)
+	}
+	for _, f := range d.Etc {
+		a.printf("  %-8s %s (by hand)\n", f.Kind, f.Path)
+	}
+}
+
+func numbers(args []string) ([]int, error) {
+	var out []int
+	for _, s := range args {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 {
+			return nil, usage("deployment %q: not a number from 1 up", s)
+		}
+		out = append(out, n)
+	}
+	return out, nil
+}
+
+func (a *app) why() *cobra.Command {
+	return verb("why NAME PKG", "what wants this package", "The chain of requirements from PKG to what was asked for, or to the base.", cobra.ExactArgs(2),
+		func(_ *cobra.Command, args []string) error {
+			e, err := a.guestEnv()
+			if err != nil {
+				return err
+			}
+			chain, err := guest.Why(e, args[0], args[1])
+			if err != nil {
+				return err
+			}
+			return a.show(chain, func() {
+				for _, r := range chain {
+					a.printf("%s: %s\n", r.Package, r.Because)
+				}
+			})
+		})
+}
+
+func (a *app) search() *cobra.Command {
+	return verb("search NAME WORD", "look through the packages of a guest's sources", "WORD is looked for in names, summaries and provides.", cobra.ExactArgs(2),
+		func(cmd *cobra.Command, args []string) error {
+			e, err := a.guestEnv()
+			if err != nil {
+				return err
+			}
+			found, err := guest.Search(cmd.Context(), e, args[0], args[1])
+			if err != nil {
+				return err
+			}
+			return a.show(found, func() {
+				for _, f := range found {
+					mark := " "
+					if f.Installed {
+						mark = "*"
+					}
+					a.printf("%s %s  %s  (%s)\n", mark, f.NEVRA, f.Summary, f.Source)
+				}
+			})
+		})
+}

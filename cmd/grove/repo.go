@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"grove/internal/gvariant"
+	"grove/internal/ostree"
+	"grove/internal/repo"
+	"grove/internal/tree"
+)
+
+// repoVerbs carries what the plumbing verbs share.
+type repoVerbs struct {
+	a   *app
+	dir string
+}
+
+// open opens --repo, or the state root's repository.
+func (v *repoVerbs) open() (*repo.Repo, error) { return v.a.openRepo(v.dir) }
+
+func (a *app) repo() *cobra.Command {
+	v := &repoVerbs{a: a}
+	cmd := &cobra.Command{Use: "repo", Short: "plumbing: an OSTree repository, with ostree's option names", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return usage("say a verb; grove repo --help lists them") }}
+	cmd.PersistentFlags().StringVar(&v.dir, "repo", "", "the repository (default: the state root's)")
+	cmd.AddCommand(v.init(), v.commit(), v.checkout(), v.ls(), v.cat(), v.diff(), v.log(), v.show(), v.refs(), v.revParse(),
+		v.pullLocal(), v.prune(), v.fsck(), v.summary(), v.config())
+	return cmd
+}
+
+func (v *repoVerbs) init() *cobra.Command {
+	mode := "bare"
+	cmd := verb("init [--mode MODE]", "make a repository", "MODE is bare, bare-user, bare-user-only or archive.", cobra.NoArgs,
+		func(*cobra.Command, []string) error {
+			m, err := repo.ParseMode(mode)
+			if err != nil {
+				return usage("%v", err)
+			}
+			if v.dir == "" {
+				return usage("say --repo DIR")
+			}
+			_, err = repo.Init(v.dir, m)
+			return err
+		})
+	cmd.Flags().StringVar(&mode, "mode", mode, "how objects are stored")
+	return cmd
+}
+
+func (v *repoVerbs) commit() *cobra.Command {
+	var o commitFlags
+	cmd := verb("commit -b BRANCH [--tree=dir=PATH|--tree=ref=REF]... [PATH]", "commit a directory", `
+Prints the commit's checksum. Several --tree are laid over one another, the last on top.`, cobra.MaximumNArgs(1),
+		func(cmd *cobra.Command, args []string) error {
+			r, err := v.open()
+			if err != nil {
+				return err
+			}
+			if len(args) == 1 {
+				o.trees = append(o.trees, "dir="+args[0])
+			}
+			c, err := o.commit(cmd, r)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(v.a.stdout, c)
+			return nil
+		})
+	o.add(cmd)
+	return cmd
+}
+
+func (v *repoVerbs) checkout() *cobra.Command {
+	var o repo.CheckoutOptions
+	var union, unionAdd, unionIdentical, hardlinks bool
+	cmd := verb("checkout COMMIT DEST", "lay a commit out as a directory", "Files are hard links where the repository's mode allows.", cobra.RangeArgs(1, 2),
+		func(cmd *cobra.Command, args []string) error {
+			r, err := v.open()
+			if err != nil {
+				return err
+			}
+			c, err := r.Resolve(args[0])
+			if err != nil {
+				return err
+			}
+			dest := c.String()
+			if len(args) == 2 {
+				dest = args[1]
+			}
+			if hardlinks && (o.Copy || r.Mode() == repo.Archive) {
+				return usage("checkout -H: a repository of mode %s has no files to link to", r.Mode())
+			}
+			switch {
+			case union:
+				o.Union = repo.UnionOverwrite
+			case unionAdd:
+				o.Union = repo.UnionAdd
+			case unionIdentical:
+				o.Union = repo.UnionIdentical
+			}
+			commit, err := r.Commit(c)
+			if err != nil {
+				return err
+			}
+			return r.Checkout(cmd.Context(), tree.Root{Tree: commit.Tree, Meta: commit.Meta}, dest, o)
+		})
+	f := cmd.Flags()
+	f.BoolVarP(&o.UserMode, "user-mode", "U", false, "do not set owners and xattrs")
+	f.BoolVarP(&hardlinks, "require-hardlinks", "H", false, "fail rather than copy")
+	f.BoolVarP(&o.Copy, "force-copy", "C", false, "never hard link")
+	f.StringVar(&o.Subpath, "subpath", "", "only this path of the tree")
+	f.BoolVar(&union, "union", false, "into a directory that exists, replacing files")
+	f.BoolVar(&unionAdd, "union-add", false, "into a directory that exists, keeping its files")
+	f.BoolVar(&unionIdentical, "union-identical", false, "into a directory that exists; files of both must be equal")
+	return cmd
+}
+
+func (v *repoVerbs) refs() *cobra.Command {
+	var remove bool
+	cmd := verb("refs [PREFIX]", "the refs", "With --delete: delete those below PREFIX.", cobra.MaximumNArgs(1),
+		func(_ *cobra.Command, args []string) error {
+			r, err := v.open()
+			if err != nil {
+				return err
+			}
+			refs, err := r.Refs(strings.Join(args, ""))
+			if err != nil {
+				return err
+			}
+			for _, name := range sortedKeys(refs) {
+				if remove {
+					if err := r.DeleteRef(name); err != nil {
+						return err
+					}
+					continue
+				}
+				fmt.Fprintln(v.a.stdout, name)
+			}
+			return nil
+		})
+	cmd.Flags().BoolVar(&remove, "delete", false, "delete them")
+	return cmd
+}
+
+func (v *repoVerbs) revParse() *cobra.Command {
+	return verb("rev-parse REF", "the checksum that a ref names", "REF^ is its parent.", cobra.ExactArgs(1), func(_ *cobra.Command, args []string) error {
+		r, err := v.open()
+		if err != nil {
+			return err
+		}
+		c, err := r.Resolve(args[0])
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(v.a.stdout, c)
+		return nil
+	})
+}
+
+// at opens the tree of a refspec.
+func (v *repoVerbs) at(spec string) (*repo.Repo, *tree.Tree, ostree.Commit, ostree.Checksum, error) {
+	r, err := v.open()
+	if err != nil {
+		return nil, nil, ostree.Commit{}, ostree.Checksum{}, err
+	}
+	c, err := r.Resolve(spec)
+	if err != nil {
+		return nil, nil, ostree.Commit{}, c, err
+	}
+	t, commit, err := r.Tree(c)
+	return r, t, commit, c, err
+}
+
+func (v *repoVerbs) ls() *cobra.Command {
+	var recursive, checksum bool
+	cmd := verb("ls COMMIT [PATH]", "list a directory of a tree", "Mode, owner, size and name; with -C checksums too.", cobra.RangeArgs(1, 2),
+		func(_ *cobra.Command, args []string) error {
+			r, t, _, _, err := v.at(args[0])
+			if err != nil {
+				return err
+			}
+			path := "/"
+			if len(args) == 2 {
+				path = args[1]
+			}
+			return listTree(v.a.stdout, r, t, path, recursive, checksum)
+		})
+	cmd.Flags().BoolVarP(&recursive, "recursive", "R", false, "directories below it too")
+	cmd.Flags().BoolVarP(&checksum, "checksum", "C", false, "show checksums")
+	return cmd
+}
+
+func (v *repoVerbs) cat() *cobra.Command {
+	return verb("cat COMMIT PATH...", "write files of a tree to standard output", "Symbolic links are not followed.", cobra.MinimumNArgs(2),
+		func(_ *cobra.Command, args []string) error {
+			r, t, _, _, err := v.at(args[0])
+			if err != nil {
+				return err
+			}
+			for _, p := range args[1:] {
+				e, ok, err := t.Lookup(strings.Trim(p, "/"))
+				if err != nil {
+					return err
+				}
+				if !ok || e.Dir {
+					return fmt.Errorf("cat %s: no such file in the tree", p)
+				}
+				_, _, content, err := r.OpenVerified(e.File)
+				if err != nil {
+					return err
+				}
+				_, err = io.Copy(v.a.stdout, content)
+				content.Close()
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+}
+
+func (v *repoVerbs) diff() *cobra.Command {
+	return verb("diff COMMIT COMMIT", "what differs between two trees", "A added, D removed, M modified, as ostree prints it.", cobra.ExactArgs(2),
+		func(_ *cobra.Command, args []string) error {
+			_, a, _, _, err := v.at(args[0])
+			if err != nil {
+				return err
+			}
+			_, b, _, _, err := v.at(args[1])
+			if err != nil {
+				return err
+			}
+			changes, err := tree.Diff(a, b)
+			if err != nil {
+				return err
+			}
+			letter := map[string]string{"added": "A", "removed": "D"}
+			for _, c := range changes {
+				l := letter[c.Kind.String()]
+				if l == "" {
+					l = "M"
+				}
+				fmt.Fprintf(v.a.stdout, "%s    /%s\n", l, c.Path)
+			}
+			return nil
+		})
+}
+
+func (v *repoVerbs) log() *cobra.Command {
+	return verb("log REF", "a commit and its parents", "As far as they are here.", cobra.ExactArgs(1), func(_ *cobra.Command, args []string) error {
+		r, err := v.open()
+		if err != nil {
+			return err
+		}
+		c, err := r.Resolve(args[0])
+		if err != nil {
+			return err
+		}
+		for !c.IsZero() && r.Has(ostree.TypeCommit, c) {
+			commit, err := r.Commit(c)
+			if err != nil {
+				return err
+			}
+			printCommit(v.a.stdout, c, commit)
+			c = commit.Parent
+		}
+		return nil
+	})
+}
+
+func (v *repoVerbs) show() *cobra.Command {
+	return verb("show COMMIT", "a commit and its metadata", "Everything that the commit object says, and what stands beside it.", cobra.ExactArgs(1), func(_ *cobra.Command, args []string) error {
+		r, _, commit, c, err := v.at(args[0])
+		if err != nil {
+			return err
+		}
+		printCommit(v.a.stdout, c, commit)
+		for _, e := range commit.Metadata {
+			fmt.Fprintf(v.a.stdout, "    %s: %s\n", e.Key, clip(e.Value))
+		}
+		detached, err := r.Detached(c)
+		if err != nil {
+			return err
+		}
+		for _, e := range detached {
+			fmt.Fprintf(v.a.stdout, "    (beside it) %s: %s\n", e.Key, clip(e.Value))
+		}
+		return nil
+	})
+}
+
+// maxPrinted bounds one value of metadata on the screen: package lists have hundreds of kilobytes.
+const maxPrinted = 2000
+
+func clip(v gvariant.Value) string {
+	s := v.Text(false)
+	if len(s) > maxPrinted {
+		return s[:maxPrinted] + fmt.Sprintf("... (%d bytes)", len(s))
+	}
+	return s
+}
+
+func printCommit(w io.Writer, c ostree.Checksum, commit ostree.Commit) {
+	fmt.Fprintf(w, "commit %s\n", c)
+	if !commit.Parent.IsZero() {
+		fmt.Fprintf(w, "Parent:  %s\n", commit.Parent)
+	}
+	fmt.Fprintf(w, "Date:  %s\n", time.Unix(int64(commit.Timestamp), 0).UTC().Format("2006-01-02 15:04:05 -0700"))
+	if ver, ok := commit.Metadata.Lookup("version"); ok {
+		fmt.Fprintf(w, "Version: %s\n", ver.Str())
+	}
+	subject := commit.Subject
+	if subject == "" {
+		subject = "(no subject)"
+	}
+	fmt.Fprintf(w, "\n    %s\n\n", subject)
+	if commit.Body != "" {
+		fmt.Fprintf(w, "    %s\n\n", strings.ReplaceAll(strings.TrimRight(commit.Body, "\n"), "\n", "\n    "))
+	}
+}
+
+// parseTimestamp reads --timestamp: @SECONDS, or a date of RFC 3339.
+func parseTimestamp(s string) (uint64, error) {
+	if n, ok := strings.CutPrefix(s, "@"); ok {
+		v, err := strconv.ParseUint(n, 10, 63)
+		if err != nil {
+			return 0, usage("timestamp %q: want @SECONDS", s)
+		}
+		return v, nil
+	}
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil || t.Unix() < 0 {
+		return 0, usage("timestamp %q: want @SECONDS or a date such as 2026-01-31T12:00:00Z", s)
+	}
+	return uint64(t.Unix()), nil
+}
+
+var _ = os.Stdout

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"grove/internal/gvariant"
+	"grove/internal/ostree"
+	"grove/internal/repo"
+	"grove/internal/tree"
+)
+
+// commitFlags are those of `grove repo commit`, named as ostree names them.
+type commitFlags struct {
+	branch, subject, body, timestamp, parent string
+	trees, metadata, bindRefs                []string
+	orphan, noBindings                       bool
+	o                                        repo.CommitTreeOptions
+	uid, gid                                 int
+}
+
+func (c *commitFlags) add(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVarP(&c.branch, "branch", "b", "", "the ref that the commit goes to")
+	f.StringVarP(&c.subject, "subject", "s", "", "one line")
+	f.StringVarP(&c.body, "body", "m", "", "a longer text")
+	f.StringVar(&c.timestamp, "timestamp", "", "@SECONDS or a date, instead of now")
+	f.StringVar(&c.parent, "parent", "", "the parent's checksum, or none")
+	f.StringArrayVar(&c.trees, "tree", nil, "dir=PATH or ref=REF")
+	f.StringArrayVar(&c.metadata, "add-metadata-string", nil, "KEY=VALUE")
+	f.StringArrayVar(&c.bindRefs, "bind-ref", nil, "bind the commit to this ref too")
+	f.BoolVar(&c.orphan, "orphan", false, "set no ref")
+	f.BoolVar(&c.noBindings, "no-bindings", false, "do not bind the commit to its ref")
+	f.IntVar(&c.uid, "owner-uid", -1, "the owner of everything")
+	f.IntVar(&c.gid, "owner-gid", -1, "the group of everything")
+	f.BoolVar(&c.o.NoXattrs, "no-xattrs", false, "leave extended attributes out")
+	f.BoolVar(&c.o.CanonicalPermissions, "canonical-permissions", false, "owner 0:0, no xattrs, plain modes")
+}
+
+// commit makes the commit and sets its ref.
+func (c *commitFlags) commit(cmd *cobra.Command, r *repo.Repo) (ostree.Checksum, error) {
+	if c.branch == "" && !c.orphan {
+		return ostree.Checksum{}, usage("commit: say -b BRANCH, or --orphan")
+	}
+	if len(c.trees) == 0 {
+		c.trees = []string{"dir=."}
+	}
+	if c.uid >= 0 {
+		uid := uint32(c.uid)
+		c.o.UID = &uid
+	}
+	if c.gid >= 0 {
+		gid := uint32(c.gid)
+		c.o.GID = &gid
+	}
+	tx, err := r.Begin(cmd.Context())
+	if err != nil {
+		return ostree.Checksum{}, err
+	}
+	defer tx.Abort()
+	root, err := c.joined(cmd, r, tx)
+	if err != nil {
+		return ostree.Checksum{}, err
+	}
+	obj := ostree.Commit{Subject: c.subject, Body: c.body, Tree: root.Tree, Meta: root.Meta, Timestamp: uint64(time.Now().Unix())}
+	if c.timestamp != "" {
+		if obj.Timestamp, err = parseTimestamp(c.timestamp); err != nil {
+			return ostree.Checksum{}, err
+		}
+	}
+	if obj.Parent, err = c.parentOf(r); err != nil {
+		return ostree.Checksum{}, err
+	}
+	if obj.Metadata, err = c.meta(); err != nil {
+		return ostree.Checksum{}, err
+	}
+	sum, err := tx.PutCommit(obj)
+	if err != nil {
+		return sum, err
+	}
+	if !c.orphan {
+		if err := tx.SetRef(c.branch, sum); err != nil {
+			return sum, err
+		}
+	}
+	return sum, tx.Commit()
+}
+
+// joined lays the trees over one another.
+func (c *commitFlags) joined(cmd *cobra.Command, r *repo.Repo, tx *repo.Tx) (tree.Root, error) {
+	var all *tree.Tree
+	var last tree.Root
+	for _, spec := range c.trees {
+		kind, what, ok := strings.Cut(spec, "=")
+		var err error
+		switch {
+		case ok && kind == "dir":
+			last, err = r.CommitTree(cmd.Context(), tx, what, c.o)
+		case ok && kind == "ref":
+			last, err = rootOf(r, what)
+		default:
+			err = usage("--tree=%s: want dir=PATH or ref=REF", spec)
+		}
+		if err != nil {
+			return last, err
+		}
+		t := tree.Load(tx, last)
+		if all == nil {
+			all = t
+			continue
+		}
+		if all, err = tree.Merge(all, t, tree.MergeOptions{Replace: true, DirMeta: func(_ string, _, layer ostree.DirMeta) ostree.DirMeta { return layer }}); err != nil {
+			return last, err
+		}
+	}
+	if len(c.trees) == 1 {
+		return last, nil
+	}
+	return all.Write(tx)
+}
+
+func rootOf(r *repo.Repo, spec string) (tree.Root, error) {
+	sum, err := r.Resolve(spec)
+	if err != nil {
+		return tree.Root{}, err
+	}
+	commit, err := r.Commit(sum)
+	return tree.Root{Tree: commit.Tree, Meta: commit.Meta}, err
+}
+
+// parentOf is the branch's commit so far, unless --parent says otherwise.
+func (c *commitFlags) parentOf(r *repo.Repo) (ostree.Checksum, error) {
+	if c.parent == "none" || c.parent == "" && c.orphan {
+		return ostree.Checksum{}, nil
+	}
+	if c.parent != "" {
+		return ostree.ParseChecksum(c.parent)
+	}
+	p, err := r.Resolve(c.branch)
+	if isNotFound(err) {
+		return ostree.Checksum{}, nil
+	}
+	return p, err
+}
+
+// meta is the commit's metadata: the strings given, and the refs it is bound to.
+// Source: ostree src/ostree/ot-builtin-commit.c (fill_bindings).
+func (c *commitFlags) meta() (gvariant.Dict, error) {
+	var d gvariant.Dict
+	for _, m := range c.metadata {
+		k, v, ok := strings.Cut(m, "=")
+		if !ok {
+			return nil, usage("--add-metadata-string %q: want KEY=VALUE", m)
+		}
+		d = append(d, gvariant.Entry{Key: k, Value: gvariant.String(v)})
+	}
+	if c.noBindings {
+		return d, nil
+	}
+	refs := map[string]bool{}
+	for _, b := range append([]string{c.branch}, c.bindRefs...) {
+		if b != "" {
+			refs[b] = true
+		}
+	}
+	return append(d, gvariant.Entry{Key: "ostree.ref-binding", Value: gvariant.Strings(sortedKeys(refs))}), nil
+}
+
+// listTree prints entries as `ostree ls` does.
+func listTree(w io.Writer, r *repo.Repo, t *tree.Tree, path string, recursive, checksum bool) error {
+	path = strings.Trim(path, "/")
+	e, ok, err := t.Lookup(path)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return fmt.Errorf("ls /%s: no such path in the tree", path)
+	}
+	line := func(p string, e tree.Entry) error { return printEntry(w, r, "/"+p, e, checksum) }
+	if !e.Dir {
+		return line(path, e)
+	}
+	sub, err := t.Sub(path)
+	if err != nil {
+		return err
+	}
+	return sub.Walk(func(p string, e tree.Entry) error {
+		full := strings.Trim(path+"/"+p, "/")
+		if err := line(full, e); err != nil {
+			return err
+		}
+		if e.Dir && p != "" && !recursive {
+			return fs.SkipDir
+		}
+		return nil
+	})
+}
+
+func printEntry(w io.Writer, r *repo.Repo, path string, e tree.Entry, checksum bool) error {
+	kind, mode, uid, gid, size, tail := "d", e.Meta.Mode, e.Meta.UID, e.Meta.GID, int64(0), ""
+	sum := ""
+	if !e.Dir {
+		h, n, err := r.FileHeader(e.File)
+		if err != nil {
+			return err
+		}
+		kind, mode, uid, gid, size = "-", h.Mode, h.UID, h.GID, n
+		if h.Symlink != "" {
+			kind, tail = "l", " -> "+h.Symlink
+		}
+		sum = e.File.String() + " "
+	}
+	if !checksum {
+		sum = ""
+	}
+	_, err := fmt.Fprintf(w, "%s%05o %d %d %6d %s%s%s\n", kind, mode&0o7777, uid, gid, size, sum, path, tail)
+	return err
+}

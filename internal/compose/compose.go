@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package compose turns a manifest into a commit: a base of its own from nothing but packages, or a guest's
+// layers on a base that exists. Both are the same list of steps (Run).
+//
+// It does not lay anything out as a guest's root (deploy does) and asks no person anything. What it keeps:
+//
+//   - the same manifest, lock and base give the same commit checksum, whatever the machine, clock or locale;
+//   - a package is used only after its digest and, where its source asks for it, its signature were checked;
+//   - nothing is visible in the repo before the last step, except packages in the cache;
+//   - scriptlets write into an overlay: never into the checkout below it.
+package compose
+
+import (
+	"context"
+	"fmt"
+
+	"grove/internal/accounts"
+	"grove/internal/fetch"
+	"grove/internal/manifest"
+	"grove/internal/ostree"
+	"grove/internal/repo"
+	"grove/internal/rpm"
+	"grove/internal/rpmmd"
+	"grove/internal/solve"
+	"grove/internal/tree"
+)
+
+// Event tells how far a long run is.
+//
+//	units  Done and Total count what Step names (packages, bytes); Total 0 = not known
+type Event struct {
+	Step        string
+	Detail      string
+	Done, Total int64
+}
+
+// Base is the commit that a guest's layers are put on.
+type Base struct {
+	Ref    string // as the manifest names it, for the lock
+	Commit ostree.Checksum
+}
+
+// Options say where things are and how strict to be; the manifest says what is wanted.
+type Options struct {
+	Repo     *repo.Repo // holds the base and the package cache, and gets the commit
+	CacheDir string     // metadata and downloads; may be deleted at any time
+	Scratch  string     // a folder on the repo's file system, made and removed by the caller
+	Checkout string     // where the finished tree is left, checked out; "" = nowhere
+
+	Client  *fetch.Client
+	Sources []rpmmd.Source                   // in order; the manifest's `repos` choose among them
+	ReadKey func(url string) ([]byte, error) // reads a gpgkey= of a source
+
+	Base       *Base          // nil = from nothing
+	Lock       *manifest.Lock // make exactly this; no solving
+	Previous   *manifest.Lock // what was made before: its ids are kept
+	LocalFiles []string       // package files given by path or URL for this run; recorded in the manifest by the caller
+	ReadFile   func(name string) ([]byte, error)
+
+	Arch       string // "" = this machine's
+	Refresh    bool   // ask the sources for new metadata
+	Offline    bool
+	NoGPGCheck bool
+	Ref        string               // bound into the commit; "" for a guest's layers
+	Parent     ostree.Checksum      // zero = none
+	Unchanged  func(in string) bool // told the hash of all inputs before anything is made; true = stop there
+
+	Solve    func(solve.Request) (solve.Plan, error) // nil = in this process
+	Progress func(Event)
+}
+
+// Result is what a run made.
+type Result struct {
+	Commit    ostree.Checksum
+	Root      tree.Root
+	Lock      manifest.Lock
+	Unchanged bool     // Options.Unchanged said so; nothing was made
+	Warnings  []string // for the person: a source that was left out, a scriptlet that only rpm would forgive
+	Satisfied []string // requests that the base fulfils already
+	Layered   []rpm.NEVRA
+}
+
+// build is the state that the steps hand on. Each field is set by one step and read by later ones.
+type build struct {
+	m manifest.Manifest
+	o Options
+
+	base          baseTree          // openBase
+	sources       []*rpmmd.Metadata // resolve
+	locals        []localPackage    // resolve
+	picks         []pick            // resolve: in transaction order
+	removed       []*rpm.Header     // resolve: installed packages that go away
+	inputs        string            // resolve
+	stamp         uint64            // resolve: seconds; the time of everything written
+	packages      []imported        // fetch
+	tree          *tree.Tree        // unpack, then every later step
+	checkedOut    *tree.Tree        // scripts: what Options.Checkout holds now
+	accounts      accounts.DB       // accounts: those of base and packages' own files
+	users, groups []string          // accounts: lines that packages made
+	tx            *repo.Tx
+	result        Result
+}
+
+// step is one line of the recipe.
+type step struct {
+	name string
+	run  func(context.Context, *build) error
+}
+
+// recipe is how a manifest becomes a commit, whether there is a base or not.
+var recipe = []step{
+	{"base", openBase},
+	{"resolve", resolve},
+	{"fetch", fetchPackages},
+	{"unpack", unpack},
+	{"accounts", accountsBefore},
+	{"scriptlets", runScriptlets},
+	{"accounts", accountsAfter},
+	{"rpmdb", writeRpmdb},
+	{"finish", finish},
+	{"commit", commit},
+}
+
+// Run makes the manifest's commit in Options.Repo.
+//
+//	errors  *solve.Conflict and *solve.Unknown (cannot be solved), sign.ErrUntrusted (a signature), *scriptlet.Failure
+func Run(ctx context.Context, m manifest.Manifest, o Options) (Result, error) {
+	b := &build{m: m, o: o}
+	if b.o.Arch == "" {
+		b.o.Arch = HostArch()
+	}
+	if b.o.Progress == nil {
+		b.o.Progress = func(Event) {}
+	}
+	if b.o.Solve == nil {
+		b.o.Solve = solve.Solve
+	}
+	defer func() {
+		if b.tx != nil {
+			b.tx.Abort()
+		}
+	}()
+	for _, s := range recipe {
+		if err := ctx.Err(); err != nil {
+			return Result{}, err
+		}
+		b.o.Progress(Event{Step: s.name})
+		if err := s.run(ctx, b); err != nil {
+			return Result{}, fmt.Errorf("%s: %w", s.name, err)
+		}
+		if b.result.Unchanged {
+			break
+		}
+	}
+	return b.result, nil
+}
+
+func (b *build) warn(format string, args ...any) {
+	b.result.Warnings = append(b.result.Warnings, fmt.Sprintf(format, args...))
+}

@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package compose
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"grove/internal/fetch"
+	"grove/internal/importer"
+	"grove/internal/manifest"
+	"grove/internal/repo"
+	"grove/internal/rpm"
+	"grove/internal/rpmmd"
+)
+
+// maxPackageBytes bounds one package file; the largest that distributions ship are near 4 GB.
+const maxPackageBytes = 8 << 30
+
+// imported is a package whose tree lies in the repo.
+type imported struct {
+	pick
+	importer.Result
+}
+
+// localPackage is a package that was given as a file.
+type localPackage struct {
+	meta    rpm.Meta
+	path    string // "" = in the package cache
+	replace bool
+}
+
+// findLocals finds the manifest's local packages among the files given now and in the package cache.
+func (b *build) findLocals(ctx context.Context) error {
+	given := map[string]string{}
+	for _, path := range b.o.LocalFiles {
+		p, err := InspectLocal(path)
+		if err != nil {
+			return err
+		}
+		given[p.SHA256] = path
+	}
+	add := func(l manifest.LocalPackage, replace bool) error {
+		n, err := rpm.ParseNEVRA(l.NEVRA)
+		if err != nil {
+			return fmt.Errorf("local package %q: %w", l.NEVRA, err)
+		}
+		lp := localPackage{path: given[l.SHA256], replace: replace}
+		if lp.path != "" {
+			lp.meta, err = localMeta(lp.path, l.SHA256)
+		} else {
+			lp.meta, err = b.cachedMeta(n, l.SHA256)
+		}
+		if err != nil {
+			return fmt.Errorf("local package %s: %w", l.NEVRA, err)
+		}
+		b.locals = append(b.locals, lp)
+		return nil
+	}
+	for _, l := range b.m.LocalPackages {
+		if err := add(l, false); err != nil {
+			return err
+		}
+	}
+	for _, l := range b.m.Overrides.Replace {
+		if l.SHA256 == "" {
+			continue // from a source
+		}
+		if err := add(l, true); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// InspectLocal reads the header of a package file.
+func InspectLocal(path string) (manifest.LocalPackage, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return manifest.LocalPackage{}, err
+	}
+	defer f.Close()
+	h := sha256.New()
+	p, err := rpm.ReadPackage(io.TeeReader(io.LimitReader(f, maxPackageBytes), h))
+	if err != nil {
+		return manifest.LocalPackage{}, fmt.Errorf("read package %s: %w", path, err)
+	}
+	if _, err := io.Copy(h, f); err != nil {
+		return manifest.LocalPackage{}, err
+	}
+	return manifest.LocalPackage{NEVRA: p.Header.NEVRA().String(), SHA256: hex.EncodeToString(h.Sum(nil))}, nil
+}
+
+func localMeta(path, sum string) (rpm.Meta, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return rpm.Meta{}, err
+	}
+	defer f.Close()
+	p, err := rpm.ReadPackage(f)
+	if err != nil {
+		return rpm.Meta{}, err
+	}
+	m, err := p.Header.Meta()
+	m.Digest = rpm.Digest{Algo: "sha256", Hex: sum}
+	return m, err
+}
+
+// cachedMeta is the metadata of a package in the cache.
+func (b *build) cachedMeta(n rpm.NEVRA, sum string) (rpm.Meta, error) {
+	r, ok, err := b.cached(n, sum)
+	if err != nil {
+		return rpm.Meta{}, err
+	}
+	if !ok {
+		return rpm.Meta{}, errors.New("its file is not in the package cache any more; give the file again")
+	}
+	m, err := r.Header.Meta()
+	m.Digest = rpm.Digest{Algo: "sha256", Hex: sum}
+	return m, err
+}
+
+// cached finds an imported package by name and digest.
+func (b *build) cached(n rpm.NEVRA, sum string) (importer.Result, bool, error) {
+	c, err := b.o.Repo.Resolve(importer.Ref(n))
+	if errors.Is(err, repo.ErrNotFound) {
+		return importer.Result{}, false, nil
+	}
+	if err != nil {
+		return importer.Result{}, false, err
+	}
+	r, err := importer.Load(b.o.Repo, c)
+	if errors.Is(err, importer.ErrStale) {
+		return importer.Result{}, false, nil
+	}
+	if err != nil {
+		return importer.Result{}, false, err
+	}
+	return r, r.Digest == sum, nil
+}
+
+// fetchPackages brings every picked package into the package cache and checks its signature.
+func fetchPackages(ctx context.Context, b *build) error {
+	b.packages = make([]imported, len(b.picks))
+	tx, err := b.o.Repo.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer tx.Abort()
+	rings := newKeyrings(b)
+	var missing []int
+	for i, p := range b.picks {
+		r, ok, err := b.cachedPick(p)
+		if err != nil {
+			return fmt.Errorf("package cache: %s: %w", p.meta.NEVRA, err)
+		}
+		if !ok {
+			missing = append(missing, i)
+			continue
+		}
+		if err := rings.check(p, &rpm.Package{Signature: r.Signature, Header: r.Header}, nil); errors.Is(err, errNeedsFile) {
+			missing = append(missing, i)
+			continue
+		} else if err != nil {
+			return err
+		}
+		b.packages[i] = imported{p, r}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	if err := b.locate(ctx, missing); err != nil {
+		return err
+	}
+	var done atomic.Int64
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(max(2, runtime.GOMAXPROCS(0)))
+	for _, i := range missing {
+		group.Go(func() error {
+			p := b.picks[i]
+			r, err := b.importOne(gctx, tx, rings, p)
+			if err != nil {
+				return fmt.Errorf("package %s: %w", p.meta.NEVRA, err)
+			}
+			b.packages[i] = imported{p, r}
+			b.o.Progress(Event{Step: "fetch", Detail: p.meta.NEVRA.String(), Done: done.Add(1), Total: int64(len(missing))})
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// cachedPick is cached for a pick; metadata with another digest than sha256 cannot be answered from the cache.
+func (b *build) cachedPick(p pick) (importer.Result, bool, error) {
+	if p.meta.Digest.Algo != "sha256" {
+		return importer.Result{}, false, nil
+	}
+	return b.cached(p.meta.NEVRA, p.meta.Digest.Hex)
+}
+
+// locate makes sure that each missing package has a source to come from: a run from a lock has loaded none yet.
+func (b *build) locate(ctx context.Context, missing []int) error {
+	if b.o.Lock == nil {
+		return nil
+	}
+	wanted := map[string]bool{}
+	for _, i := range missing {
+		if p := b.picks[i]; p.source != LocalSource {
+			wanted[p.source] = true
+		}
+	}
+	mds := map[string]*rpmmd.Metadata{}
+	for _, s := range b.o.Sources {
+		if !wanted[s.ID] {
+			continue
+		}
+		md, err := rpmmd.Load(ctx, s, rpmmd.LoadOptions{CacheDir: b.metadataDir(), Client: b.o.Client, Offline: b.o.Offline, ReadKey: b.o.ReadKey})
+		if err != nil {
+			return fmt.Errorf("source %s: %w", s.ID, err)
+		}
+		mds[s.ID] = md
+	}
+	for _, i := range missing {
+		p := &b.picks[i]
+		if p.md = mds[p.source]; p.md == nil && p.source != LocalSource {
+			return fmt.Errorf("package %s of the lock: source %q is in no .repo file, and the package is not in the cache", p.meta.NEVRA, p.source)
+		}
+	}
+	return nil
+}
+
+// importOne downloads one package, checks it and puts its tree into the repo.
+func (b *build) importOne(ctx context.Context, tx *repo.Tx, rings *keyrings, p pick) (importer.Result, error) {
+	f, sum, err := b.openPackage(ctx, p)
+	if err != nil {
+		return importer.Result{}, err
+	}
+	defer f.Close()
+	pkg, err := rpm.ReadPackage(f)
+	if err != nil {
+		return importer.Result{}, fmt.Errorf("read: %w", err)
+	}
+	if got := pkg.Header.NEVRA().String(); got != p.meta.NEVRA.String() {
+		return importer.Result{}, fmt.Errorf("the file says it is %s", got)
+	}
+	if err := rings.check(p, pkg, f); err != nil {
+		return importer.Result{}, err
+	}
+	if _, err := f.Seek(pkg.HeaderEnd, io.SeekStart); err != nil {
+		return importer.Result{}, err
+	}
+	return importer.Import(ctx, tx, pkg, f, importer.Options{Digest: sum})
+}
+
+// openPackage gives a package's file, standing at its start, and its sha256, checked against the metadata.
+func (b *build) openPackage(ctx context.Context, p pick) (*os.File, string, error) {
+	if p.source == LocalSource {
+		for _, l := range b.locals {
+			if l.meta.Digest.Hex == p.meta.Digest.Hex && l.path != "" {
+				return openChecked(l.path, p.meta.Digest)
+			}
+		}
+		return nil, "", errors.New("its file is not in the package cache any more; give the file again")
+	}
+	urls := p.md.PackageURLs(p.meta)
+	for _, u := range urls {
+		if path, ok := localPath(u); ok {
+			f, sum, err := openChecked(path, p.meta.Digest)
+			if err == nil || !errors.Is(err, os.ErrNotExist) || len(urls) == 1 {
+				return f, sum, err
+			}
+		}
+	}
+	dest := filepath.Join(b.o.CacheDir, "packages", p.meta.Digest.Hex+".rpm")
+	err := b.o.Client.Download(ctx, fetch.Download{
+		URLs: urls, Dest: dest, SizeBytes: p.meta.SizeBytes, MaxBytes: maxPackageBytes,
+		Digest: p.meta.Digest.Algo + ":" + p.meta.Digest.Hex,
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	f, sum, err := openChecked(dest, p.meta.Digest)
+	if err == nil {
+		os.Remove(dest) // its tree is in the repo from now on; the open file stays readable
+	}
+	return f, sum, err
+}
+
+func localPath(u string) (string, bool) {
+	parsed, err := url.Parse(u)
+	if err != nil || parsed.Scheme != "file" {
+		return "", false
+	}
+	return parsed.Path, true
+}
+
+// openChecked opens a file and compares its digest; the file stands at its start again.
+func openChecked(path string, want rpm.Digest) (*os.File, string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, "", err
+	}
+	sum, err := hashFile(f, want.Algo)
+	var own string
+	if err == nil {
+		own = sum
+		if want.Algo != "sha256" {
+			if _, err = f.Seek(0, io.SeekStart); err == nil {
+				own, err = hashFile(f, "sha256")
+			}
+		}
+	}
+	if err == nil && !strings.EqualFold(sum, want.Hex) {
+		err = fmt.Errorf("%s: %s is %s, its metadata says %s", path, want.Algo, sum, want.Hex)
+	}
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		f.Close()
+		return nil, "", err
+	}
+	return f, own, nil
+}
+
+func hashFile(f io.Reader, algo string) (string, error) {
+	h, err := fetch.NewHash(algo)
+	if err != nil {
+		return "", err
+	}
+	_, err = io.Copy(h, f)
+	return hex.EncodeToString(h.Sum(nil)), err
+}
+
+// MetadataDir is where the metadata of sources is cached.
+func MetadataDir(cacheDir string) string { return filepath.Join(cacheDir, "sources") }
+
+func (b *build) metadataDir() string { return MetadataDir(b.o.CacheDir) }
+
+func (b *build) baseCommit() string {
+	if b.o.Base == nil {
+		return "none"
+	}
+	return b.o.Base.Commit.String()
+}
+
+func (b *build) readFile(name string) ([]byte, error) {
+	if b.o.ReadFile == nil {
+		return nil, fmt.Errorf("read %s: no folder of files goes with this manifest", name)
+	}
+	return b.o.ReadFile(name)
+}

@@ -1,0 +1,406 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package compose
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"sort"
+	"strings"
+
+	"grove/internal/manifest"
+	"grove/internal/rpm"
+	"grove/internal/rpmmd"
+	"grove/internal/solve"
+)
+
+// LocalSource is the source's name of packages that were given as files.
+const LocalSource = solve.LocalRepo
+
+// layoutVersion is part of every input hash: raise it when the same inputs are to give another tree.
+const layoutVersion = 1
+
+// pick is one package that the tree gets.
+type pick struct {
+	meta      rpm.Meta
+	source    string // id of its source, or LocalSource
+	requested bool
+	reason    string
+	md        *rpmmd.Metadata // nil for local files and for what the lock alone names
+}
+
+// resolve finds out which packages are to be there: from the lock, or by asking the solver.
+func resolve(ctx context.Context, b *build) error {
+	if err := b.findLocals(ctx); err != nil {
+		return err
+	}
+	var err error
+	if b.o.Lock != nil {
+		err = b.resolveFromLock()
+	} else {
+		err = b.resolveBySolver(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	b.stamp = b.base.stamp
+	for _, p := range b.picks {
+		if t := uint64(max(p.meta.BuildTimeSec, 0)); t > b.stamp {
+			b.stamp = t
+		}
+	}
+	b.inputs = b.inputHash()
+	if b.o.Unchanged != nil && b.o.Unchanged(b.inputs) {
+		b.result.Unchanged = true
+		b.result.Lock = b.lock()
+	}
+	return nil
+}
+
+// resolveFromLock takes the packages as the lock has them, in its order.
+func (b *build) resolveFromLock() error {
+	for _, l := range b.o.Lock.Packages {
+		n, err := rpm.ParseNEVRA(l.NEVRA)
+		if err != nil {
+			return fmt.Errorf("lock: package %q: %w", l.NEVRA, err)
+		}
+		algo, hash, ok := strings.Cut(l.Digest, ":")
+		if !ok || algo != "sha256" || len(hash) != sha256.Size*2 {
+			return fmt.Errorf("lock: package %s: digest %q is not sha256:HEX", l.NEVRA, l.Digest)
+		}
+		b.picks = append(b.picks, pick{
+			meta:      rpm.Meta{NEVRA: n, Location: l.Location, Digest: rpm.Digest{Algo: algo, Hex: hash}, BuildTimeSec: l.BuildTime},
+			source:    l.Source,
+			requested: l.Requested,
+			reason:    l.Reason,
+		})
+	}
+	gone := map[string]bool{}
+	for _, n := range b.o.Lock.Removed {
+		gone[n] = true
+	}
+	for _, h := range b.base.headers {
+		if n := h.NEVRA().String(); gone[n] {
+			b.removed = append(b.removed, h)
+			delete(gone, n)
+		}
+	}
+	for n := range gone {
+		return fmt.Errorf("lock: package %s is to be removed, and the base does not have it", n)
+	}
+	return nil
+}
+
+// resolveBySolver loads the sources, asks the solver and keeps its answer.
+func (b *build) resolveBySolver(ctx context.Context) error {
+	wants := b.wants()
+	if len(wants) == 0 && len(b.m.Overrides.Remove) == 0 && len(b.locals) == 0 {
+		if b.o.Base == nil {
+			return errors.New("the manifest names no packages; add some under `packages:`")
+		}
+		return nil
+	}
+	dead, err := b.loadSources(ctx)
+	if err != nil {
+		return err
+	}
+	req, err := b.request(wants)
+	if err != nil {
+		return err
+	}
+	plan, err := b.solveWithFiles(ctx, req)
+	if err != nil {
+		if len(dead) > 0 {
+			return fmt.Errorf("%w (left out, as unavailable: %s)", err, strings.Join(dead, "; "))
+		}
+		return err
+	}
+	for _, d := range dead {
+		b.warn("source left out: %s", d)
+	}
+	b.result.Satisfied = plan.Satisfied
+	return b.keep(req, plan)
+}
+
+// wants is what the manifest asks the solver for, groups as they are written.
+func (b *build) wants() []string {
+	var specs []string
+	specs = append(specs, b.m.Packages...)
+	return specs
+}
+
+// loadSources reads the metadata of every source that the manifest admits. A source that cannot be reached
+// and may be skipped is named in dead.
+func (b *build) loadSources(ctx context.Context) (dead []string, err error) {
+	chosen, err := b.chooseSources()
+	if err != nil {
+		return nil, err
+	}
+	for _, src := range chosen {
+		b.o.Progress(Event{Step: "resolve", Detail: src.ID})
+		md, err := rpmmd.Load(ctx, src, rpmmd.LoadOptions{
+			CacheDir: b.metadataDir(), Client: b.o.Client, Offline: b.o.Offline, Refresh: b.o.Refresh, ReadKey: b.o.ReadKey,
+		})
+		if err != nil {
+			if isTrust(err) || ctx.Err() != nil {
+				return nil, err
+			}
+			dead = append(dead, fmt.Sprintf("%s: %v", src.ID, err))
+			continue
+		}
+		b.sources = append(b.sources, md)
+	}
+	if len(b.sources) == 0 && len(dead) > 0 {
+		return nil, fmt.Errorf("no source can be read: %s", strings.Join(dead, "; "))
+	}
+	return dead, nil
+}
+
+// chooseSources are the sources that the manifest names, or all enabled ones where it names none.
+func (b *build) chooseSources() ([]rpmmd.Source, error) {
+	if len(b.m.Repos) == 0 {
+		var on []rpmmd.Source
+		for _, s := range b.o.Sources {
+			if s.Enabled {
+				on = append(on, s)
+			}
+		}
+		return on, nil
+	}
+	byID := map[string]rpmmd.Source{}
+	var known []string
+	for _, s := range b.o.Sources {
+		byID[s.ID] = s
+		known = append(known, s.ID)
+	}
+	var out []rpmmd.Source
+	for _, id := range b.m.Repos {
+		s, ok := byID[id]
+		if !ok {
+			return nil, fmt.Errorf("source %q of the manifest is in no .repo file (known: %s)", id, strings.Join(known, ", "))
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// request is the question to the solver.
+func (b *build) request(wants []string) (solve.Request, error) {
+	req := solve.Request{
+		Arch: b.o.Arch, KeepInstalled: b.o.Base != nil, Exclude: b.m.ExcludePackages,
+		NoWeak: b.m.Recommends != nil && !*b.m.Recommends,
+	}
+	for _, md := range b.sources {
+		req.Repos = append(req.Repos, solve.Repo{ID: md.Source.ID, Priority: md.Source.Priority, Cost: md.Source.Cost, Packages: md.Packages})
+	}
+	for _, h := range b.base.headers {
+		m, err := h.Meta()
+		if err != nil {
+			return req, fmt.Errorf("base package %s: %w", h.NEVRA(), err)
+		}
+		req.Installed = append(req.Installed, m)
+	}
+	for _, l := range b.locals {
+		req.Local = append(req.Local, l.meta)
+		if l.replace {
+			req.Replace = append(req.Replace, l.meta.NEVRA.String())
+		} else {
+			req.Install = append(req.Install, l.meta.NEVRA.String())
+		}
+	}
+	req.Remove = b.m.Overrides.Remove
+	for _, w := range wants {
+		if !strings.HasPrefix(w, "@") {
+			req.Install = append(req.Install, w)
+			continue
+		}
+		members, err := b.group(strings.TrimPrefix(w, "@"))
+		if err != nil {
+			return req, err
+		}
+		req.Install = append(req.Install, members...)
+	}
+	return req, nil
+}
+
+// group gives the packages of a comps group or environment: mandatory and default ones that some source has.
+func (b *build) group(id string) ([]string, error) {
+	var known []string
+	for _, md := range b.sources {
+		if members, ok := members(md, id); ok {
+			have := map[string]bool{}
+			for _, s := range b.sources {
+				for _, p := range s.Packages {
+					have[p.Name] = true
+				}
+			}
+			var there []string
+			for _, m := range members {
+				if have[m] {
+					there = append(there, m)
+				}
+			}
+			return there, nil
+		}
+		for _, g := range md.Groups {
+			known = append(known, g.ID)
+		}
+	}
+	sort.Strings(known)
+	return nil, fmt.Errorf("group %q is in no source (known groups: %s)", id, strings.Join(known, ", "))
+}
+
+// solveWithFiles asks once with what primary lists of files, and again with all file lists where a
+// request or a dependency names a path that nothing provides.
+func (b *build) solveWithFiles(ctx context.Context, req solve.Request) (solve.Plan, error) {
+	paths := missingPaths(req)
+	if len(paths) > 0 {
+		for i, md := range b.sources {
+			if err := md.LoadFilelists(ctx, paths...); err != nil {
+				return solve.Plan{}, fmt.Errorf("source %s: file lists: %w", md.Source.ID, err)
+			}
+			req.Repos[i].Packages = md.Packages
+		}
+	}
+	return b.o.Solve(req)
+}
+
+// missingPaths are the absolute paths that requests and dependencies name and no package known so far has.
+func missingPaths(req solve.Request) []string {
+	want := map[string]bool{}
+	for _, s := range req.Install {
+		if strings.HasPrefix(s, "/") {
+			want[s] = true
+		}
+	}
+	lists := [][]rpm.Meta{req.Local}
+	for _, r := range req.Repos {
+		lists = append(lists, r.Packages)
+	}
+	for _, l := range lists {
+		for _, p := range l {
+			for _, d := range p.Requires {
+				if strings.HasPrefix(d.Name, "/") {
+					want[d.Name] = true
+				}
+			}
+		}
+	}
+	for _, l := range append(lists, req.Installed) {
+		for _, p := range l {
+			for _, f := range p.Files {
+				delete(want, f)
+			}
+			for _, d := range p.Provides {
+				delete(want, d.Name)
+			}
+		}
+	}
+	out := make([]string, 0, len(want))
+	for w := range want {
+		out = append(out, w)
+	}
+	sort.Strings(out)
+	return out
+}
+
+// keep turns the solver's answer into picks.
+func (b *build) keep(req solve.Request, plan solve.Plan) error {
+	mds := map[string]*rpmmd.Metadata{}
+	for _, md := range b.sources {
+		mds[md.Source.ID] = md
+	}
+	for _, p := range plan.Install {
+		k := pick{source: p.Repo, requested: p.Requested, reason: p.Reason}
+		if md := mds[p.Repo]; md != nil {
+			k.md, k.meta = md, md.Packages[p.Index]
+		} else {
+			k.source, k.meta = LocalSource, req.Local[p.Index]
+		}
+		b.picks = append(b.picks, k)
+	}
+	for _, i := range plan.Remove {
+		b.removed = append(b.removed, b.base.headers[i])
+	}
+	return nil
+}
+
+// inputHash is over everything that the commit's content depends on, and nothing else.
+func (b *build) inputHash() string {
+	h := sha256.New()
+	fmt.Fprintf(h, "grove %d\nbase %s\narch %s\n", layoutVersion, b.baseCommit(), b.o.Arch)
+	m := b.m
+	m.Base, m.Repos = "", nil
+	fmt.Fprintf(h, "manifest %x\n", sha256.Sum256(m.Encode()))
+	for _, p := range b.picks {
+		fmt.Fprintf(h, "package %s %s:%s\n", p.meta.NEVRA, p.meta.Digest.Algo, p.meta.Digest.Hex)
+	}
+	for _, r := range b.removed {
+		fmt.Fprintf(h, "removed %s\n", r.NEVRA())
+	}
+	for _, f := range m.AddFiles {
+		data, err := b.readFile(f[0])
+		fmt.Fprintf(h, "file %s %x %v\n", f[1], sha256.Sum256(data), err)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// knownIDs are the account lines that earlier runs made and this one keeps.
+func (b *build) knownIDs() (users, groups []string) {
+	l := b.o.Lock
+	if l == nil {
+		l = b.o.Previous
+	}
+	if l == nil {
+		return nil, nil
+	}
+	return l.Users, l.Groups
+}
+
+// lock writes the plan down.
+func (b *build) lock() manifest.Lock {
+	l := manifest.Lock{Version: manifest.LockVersion, Inputs: b.inputs, Timestamp: int64(b.stamp)}
+	if b.o.Base != nil {
+		l.Base = manifest.LockedBase{Ref: b.o.Base.Ref, Commit: b.o.Base.Commit.String(), Version: b.base.version}
+	}
+	for _, p := range b.picks {
+		l.Packages = append(l.Packages, manifest.LockedPackage{
+			NEVRA: p.meta.NEVRA.String(), Source: p.source, Location: p.meta.Location,
+			Digest: p.meta.Digest.Algo + ":" + p.meta.Digest.Hex, Requested: p.requested, Reason: p.reason, BuildTime: p.meta.BuildTimeSec,
+		})
+	}
+	for _, r := range b.removed {
+		l.Removed = append(l.Removed, r.NEVRA().String())
+	}
+	l.Users, l.Groups = b.users, b.groups
+	if b.tree == nil {
+		l.Users, l.Groups = b.knownIDs()
+	}
+	return l
+}
+
+// members are the packages of a group, or of all groups of an environment: mandatory and default ones.
+func members(md *rpmmd.Metadata, id string) ([]string, bool) {
+	groups := map[string]rpmmd.Group{}
+	for _, g := range md.Groups {
+		groups[g.ID] = g
+	}
+	if g, ok := groups[id]; ok {
+		return append(append([]string{}, g.Mandatory...), g.Default...), true
+	}
+	for _, e := range md.Environments {
+		if e.ID != id {
+			continue
+		}
+		var out []string
+		for _, gid := range e.Groups {
+			g := groups[gid]
+			out = append(append(out, g.Mandatory...), g.Default...)
+		}
+		return out, true
+	}
+	return nil, false
+}

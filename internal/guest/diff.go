@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package guest
+
+import (
+	"errors"
+	"path/filepath"
+	"sort"
+
+	"grove/internal/deploy"
+	"grove/internal/rpm"
+	"grove/internal/rpmdb"
+	"grove/internal/tree"
+)
+
+// PackageDiff is the difference of two sets of installed packages, each list sorted by name.
+type PackageDiff struct {
+	Added      []string        `json:"added,omitempty"`   // nevra
+	Removed    []string        `json:"removed,omitempty"` // nevra
+	Upgraded   []VersionChange `json:"upgraded,omitempty"`
+	Downgraded []VersionChange `json:"downgraded,omitempty"`
+}
+
+// VersionChange is one package that is there in another version.
+type VersionChange struct {
+	Name string `json:"name"`
+	From string `json:"from"` // [epoch:]version-release
+	To   string `json:"to"`
+}
+
+// Empty is true when nothing differs.
+func (d PackageDiff) Empty() bool {
+	return len(d.Added)+len(d.Removed)+len(d.Upgraded)+len(d.Downgraded) == 0
+}
+
+// FileChange is one path that differs between two trees.
+type FileChange struct {
+	Path string `json:"path"`
+	Kind string `json:"kind"` // added, removed, modified
+}
+
+// rpmdbPlaces are where a root has its rpmdb; the first that has one counts.
+var rpmdbPlaces = []string{"usr/share/rpm", "usr/lib/sysimage/rpm", "usr/share/factory/var/lib/rpm", "var/lib/rpm"}
+
+// Installed reads what is installed in a root.
+func Installed(root string) ([]rpm.NEVRA, error) {
+	headers, err := installedHeaders(root)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]rpm.NEVRA, 0, len(headers))
+	for _, h := range headers {
+		out = append(out, h.NEVRA())
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].String() < out[j].String() })
+	return out, nil
+}
+
+// installedHeaders are the headers of a root's rpmdb; none where there is no rpmdb.
+func installedHeaders(root string) ([]*rpm.Header, error) {
+	for _, place := range rpmdbPlaces {
+		h, err := rpmdb.Read(filepath.Join(root, place))
+		if errors.Is(err, rpmdb.ErrNone) {
+			continue
+		}
+		return h, err
+	}
+	return nil, nil
+}
+
+func diffRoots(from, to string) (PackageDiff, error) {
+	var a, b []rpm.NEVRA
+	var err error
+	if from != "" {
+		if a, err = Installed(from); err != nil {
+			return PackageDiff{}, err
+		}
+	}
+	if b, err = Installed(to); err != nil {
+		return PackageDiff{}, err
+	}
+	return diffPackages(a, b), nil
+}
+
+// packageDiff compares the current deployment with the staged one.
+func (e Env) packageDiff(cur *deploy.Deployment, st *deploy.Staged) (PackageDiff, error) {
+	from := ""
+	if cur != nil {
+		from = cur.Root()
+	}
+	return diffRoots(from, st.Root())
+}
+
+// diffPackages pairs packages by name and architecture. Where a name is there several times on a side
+// (kernels), each version counts for itself.
+func diffPackages(a, b []rpm.NEVRA) PackageDiff {
+	group := func(list []rpm.NEVRA) map[string][]rpm.NEVRA {
+		m := map[string][]rpm.NEVRA{}
+		for _, n := range list {
+			m[n.Name] = append(m[n.Name], n)
+		}
+		return m
+	}
+	am, bm := group(a), group(b)
+	var d PackageDiff
+	for _, name := range sorted(am) {
+		olds, news := am[name], bm[name]
+		if len(olds) == 1 && len(news) == 1 {
+			from, to := olds[0], news[0]
+			switch c := to.EVR.Compare(from.EVR); {
+			case c > 0:
+				d.Upgraded = append(d.Upgraded, VersionChange{name, from.EVR.String(), to.EVR.String()})
+			case c < 0:
+				d.Downgraded = append(d.Downgraded, VersionChange{name, from.EVR.String(), to.EVR.String()})
+			case from.Arch != to.Arch:
+				d.Removed, d.Added = append(d.Removed, from.String()), append(d.Added, to.String())
+			}
+			continue
+		}
+		d.Removed = append(d.Removed, without(olds, news)...)
+		d.Added = append(d.Added, without(news, olds)...)
+	}
+	for _, name := range sorted(bm) {
+		if len(am[name]) == 0 {
+			d.Added = append(d.Added, without(bm[name], nil)...)
+		}
+	}
+	sort.Strings(d.Added)
+	sort.Strings(d.Removed)
+	return d
+}
+
+// without are the packages of list that others lacks.
+func without(list, others []rpm.NEVRA) []string {
+	have := map[string]bool{}
+	for _, n := range others {
+		have[n.String()] = true
+	}
+	var out []string
+	for _, n := range list {
+		if !have[n.String()] {
+			out = append(out, n.String())
+		}
+	}
+	return out
+}
+
+// Diff is the difference of two deployments.
+type Diff struct {
+	Guest    string       `json:"guest"`
+	From     int          `json:"from"` // 0 = the base
+	To       int          `json:"to"`
+	Packages PackageDiff  `json:"packages"`
+	Files    []FileChange `json:"files,omitempty"`
+	Etc      []FileChange `json:"etc,omitempty"` // local changes of the newer side against its own defaults
+}
+
+// Compare gives the difference of two deployments, packages and files. With from 0 the newer one is
+// compared with the deployment before it, or with its base where there is none.
+func Compare(e Env, name string, from, to int) (Diff, error) {
+	g, err := e.Store.Guest(name)
+	if err != nil {
+		return Diff{}, err
+	}
+	b, err := pickDeployment(g, to)
+	if err != nil {
+		return Diff{}, err
+	}
+	d := Diff{Guest: name, To: b.ID}
+	r := e.Store.Repo()
+	newer, _, err := r.Tree(b.Commit)
+	if err != nil {
+		return d, err
+	}
+	var older *tree.Tree
+	a, err := before(g, b, from)
+	switch {
+	case err != nil:
+		return d, err
+	case a != nil:
+		d.From = a.ID
+		if older, _, err = r.Tree(a.Commit); err != nil {
+			return d, err
+		}
+		if d.Packages, err = diffRoots(a.Root(), b.Root()); err != nil {
+			return d, err
+		}
+	default:
+		if older, d.Packages, err = e.againstBase(b); err != nil {
+			return d, err
+		}
+	}
+	changes, err := tree.Diff(older, newer)
+	if err != nil {
+		return d, err
+	}
+	d.Files = fileChanges(changes)
+	etc, err := deploy.EtcDiff(*b)
+	if err != nil {
+		return d, err
+	}
+	for _, c := range etc {
+		d.Etc = append(d.Etc, FileChange{Path: "/etc/" + c.Path, Kind: c.Kind.String()})
+	}
+	return d, nil
+}
+
+func pickDeployment(g *deploy.Guest, id int) (*deploy.Deployment, error) {
+	if id == 0 {
+		return g.Current()
+	}
+	return g.Deployment(id)
+}
+
+// before is the deployment to compare with: the one asked for, or the newest older one; nil = none.
+func before(g *deploy.Guest, b *deploy.Deployment, id int) (*deploy.Deployment, error) {
+	if id != 0 {
+		return g.Deployment(id)
+	}
+	all, err := g.Deployments()
+	if err != nil {
+		return nil, err
+	}
+	var found *deploy.Deployment
+	for i := range all {
+		if all[i].ID < b.ID {
+			found = &all[i]
+		}
+	}
+	return found, nil
+}
+
+func fileChanges(changes []tree.Change) []FileChange {
+	var out []FileChange
+	for _, c := range changes {
+		out = append(out, FileChange{Path: "/" + c.Path, Kind: c.Kind.String()})
+	}
+	return out
+}

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package guest is a guest's life: it is created on a base, gets packages, is upgraded, rolled back and deleted.
+//
+// Every change is the same: the manifest of the current deployment is edited, the result is made again from
+// its base (compose), laid out as the next deployment (deploy), and made current by one swap. A change that
+// fails leaves the guest as it was. The package neither prints nor starts processes of its own.
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"grove/internal/compose"
+	"grove/internal/deploy"
+	"grove/internal/fetch"
+	"grove/internal/manifest"
+	"grove/internal/rpm"
+	"grove/internal/solve"
+)
+
+// Env is what every operation works with.
+type Env struct {
+	Store  *deploy.Store
+	Client *fetch.Client
+	Now    func() time.Time // for what people read: when a deployment was made; never for content
+
+	Offline    bool
+	NoGPGCheck bool
+	Wait       time.Duration // how long to wait for another grove at work; 0 = not at all
+
+	Solve    func(solve.Request) (solve.Plan, error) // nil = in this process
+	Progress func(compose.Event)
+}
+
+// Options of one change.
+type Options struct {
+	DryRun     bool     // say what would be; change nothing
+	LocalFiles []string // package files that the edited manifest names
+	RepoFiles  []string // .repo files that the guest is to use beside its own from now on
+	Refresh    bool     // ask sources for new metadata
+	Pull       bool     // ask the base's remote for a new commit
+	Lock       *manifest.Lock
+}
+
+// Change is what an operation did, or would do.
+type Change struct {
+	Guest     string      `json:"guest"`
+	From      int         `json:"from,omitempty"` // deployment before; 0 = none
+	To        int         `json:"to,omitempty"`   // deployment now; 0 = nothing was made
+	Commit    string      `json:"commit,omitempty"`
+	Unchanged bool        `json:"unchanged"`
+	DryRun    bool        `json:"dry_run,omitempty"`
+	Packages  PackageDiff `json:"packages"`
+	Etc       EtcReport   `json:"etc"`
+	VarFilled int         `json:"var_filled,omitempty"` // entries that /var lacked
+	Satisfied []string    `json:"satisfied,omitempty"`  // requests that the base fulfils already
+	Warnings  []string    `json:"warnings,omitempty"`
+	Base      BaseState   `json:"base"`
+}
+
+// BaseState names what a guest stands on.
+type BaseState struct {
+	Ref     string `json:"ref"`
+	Commit  string `json:"commit"`
+	Version string `json:"version,omitempty"`
+}
+
+// EtcReport lists paths below /etc that the merge met, sorted.
+type EtcReport struct {
+	Kept      []string `json:"kept,omitempty"`      // changed here; the default stayed as it was
+	Conflicts []string `json:"conflicts,omitempty"` // changed here and in the default; the local one stays
+}
+
+// ErrUnsuited is for requests that do not fit the guest: a package that is not layered, a base package.
+var ErrUnsuited = errors.New("not possible for this guest")
+
+// CreateOptions say how a guest begins.
+type CreateOptions struct {
+	Options
+	Base     string // REMOTE:REF, or a ref or commit of the state root's repo
+	Packages []string
+	Local    []manifest.LocalPackage
+	Manifest *manifest.Manifest // instead of Base and Packages
+}
+
+// Create makes a guest and its first deployment. When it fails, there is no guest.
+func Create(ctx context.Context, e Env, name string, o CreateOptions) (Change, error) {
+	m := manifest.Manifest{Base: o.Base, Packages: o.Packages, LocalPackages: o.Local}
+	if o.Manifest != nil {
+		m = *o.Manifest
+	}
+	if m.Base == "" {
+		return Change{}, errors.New("the manifest names no base; say REMOTE:REF")
+	}
+	if err := deploy.ValidName(name); err != nil {
+		return Change{}, err
+	}
+	lock, err := e.Store.Lock(ctx, false, e.Wait)
+	if err != nil {
+		return Change{}, err
+	}
+	defer lock.Release()
+	g, err := e.Store.NewGuest(ctx, name)
+	if err != nil {
+		return Change{}, err
+	}
+	o.Pull = true
+	c, err := e.make(ctx, g, m, o.Options)
+	if err != nil || o.DryRun {
+		if derr := e.Store.DeleteGuest(ctx, name); derr != nil {
+			err = errors.Join(err, fmt.Errorf("clear the unfinished guest: %w", derr))
+		}
+	}
+	return c, err
+}
+
+// Edit changes a guest's manifest through f and makes what it then says.
+func Edit(ctx context.Context, e Env, name string, o Options, f func(*manifest.Manifest) error) (Change, error) {
+	lock, err := e.Store.Lock(ctx, false, e.Wait)
+	if err != nil {
+		return Change{}, err
+	}
+	defer lock.Release()
+	g, err := e.Store.Guest(name)
+	if err != nil {
+		return Change{}, err
+	}
+	own, err := g.Lock(ctx, e.Wait)
+	if err != nil {
+		return Change{}, err
+	}
+	defer own.Release()
+	m, err := Manifest(g)
+	if err != nil {
+		return Change{}, err
+	}
+	if err := f(&m); err != nil {
+		return Change{}, err
+	}
+	return e.make(ctx, g, m, o)
+}
+
+// Manifest is the manifest of the guest's current deployment.
+func Manifest(g *deploy.Guest) (manifest.Manifest, error) {
+	d, err := g.Current()
+	if err != nil {
+		return manifest.Manifest{}, err
+	}
+	text, err := d.Manifest()
+	if err != nil {
+		return manifest.Manifest{}, err
+	}
+	m, err := manifest.Parse(text, "manifest.yaml", compose.HostArch())
+	if err != nil {
+		return m, fmt.Errorf("guest %s, deployment %d: %w", g.Name(), d.ID, err)
+	}
+	return m, nil
+}
+
+// Upgrade brings a guest to the newest commit of its base and the newest packages that fit it.
+func Upgrade(ctx context.Context, e Env, name string, o Options) (Change, error) {
+	o.Pull, o.Refresh = true, true
+	return Edit(ctx, e, name, o, func(*manifest.Manifest) error { return nil })
+}
+
+// Rebase puts a guest on another base.
+func Rebase(ctx context.Context, e Env, name, base string, o Options) (Change, error) {
+	o.Pull = true
+	return Edit(ctx, e, name, o, func(m *manifest.Manifest) error {
+		m.Base = base
+		return nil
+	})
+}
+
+// Rollback makes a kept deployment current again: the one given, or the one before the current.
+func Rollback(ctx context.Context, e Env, name string, id int) (Change, error) {
+	lock, err := e.Store.Lock(ctx, false, e.Wait)
+	if err != nil {
+		return Change{}, err
+	}
+	defer lock.Release()
+	g, err := e.Store.Guest(name)
+	if err != nil {
+		return Change{}, err
+	}
+	own, err := g.Lock(ctx, e.Wait)
+	if err != nil {
+		return Change{}, err
+	}
+	defer own.Release()
+	from, to, err := rollbackTarget(g, id)
+	if err != nil {
+		return Change{}, err
+	}
+	diff, err := diffRoots(from.Root(), to.Root())
+	if err != nil {
+		return Change{}, err
+	}
+	if err := g.SetCurrent(ctx, to.ID); err != nil {
+		return Change{}, err
+	}
+	return Change{
+		Guest: name, From: from.ID, To: to.ID, Commit: to.Commit.String(), Packages: diff,
+		Base: BaseState{to.BaseRef, to.BaseCommit, to.Version},
+	}, nil
+}
+
+// rollbackTarget finds where to go back to.
+func rollbackTarget(g *deploy.Guest, id int) (from, to deploy.Deployment, err error) {
+	cur, err := g.Current()
+	if err != nil {
+		return from, to, err
+	}
+	all, err := g.Deployments()
+	if err != nil {
+		return from, to, err
+	}
+	var ids []int
+	for _, d := range all {
+		ids = append(ids, d.ID)
+		if id == 0 && d.ID < cur.ID || id != 0 && d.ID == id {
+			to = d
+		}
+	}
+	switch {
+	case id != 0 && id == cur.ID:
+		return from, to, fmt.Errorf("deployment %d of guest %s is current already: %w", id, g.Name(), ErrUnsuited)
+	case to.ID == 0 && id == 0:
+		return from, to, fmt.Errorf("guest %s has no deployment before %d to go back to (kept: %v): %w", g.Name(), cur.ID, ids, ErrUnsuited)
+	case to.ID == 0:
+		return from, to, fmt.Errorf("guest %s has no deployment %d (kept: %v): %w", g.Name(), id, ids, ErrUnsuited)
+	}
+	return *cur, to, nil
+}
+
+// Delete removes a guest with all its deployments and its /var.
+func Delete(ctx context.Context, e Env, name string) error {
+	lock, err := e.Store.Lock(ctx, false, e.Wait)
+	if err != nil {
+		return err
+	}
+	defer lock.Release()
+	g, err := e.Store.Guest(name)
+	if err != nil {
+		return err
+	}
+	own, err := g.Lock(ctx, e.Wait)
+	if err != nil {
+		return err
+	}
+	defer own.Release()
+	return e.Store.DeleteGuest(ctx, name)
+}
+
+var _ = rpm.NEVRA{}

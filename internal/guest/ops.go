@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package guest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"path"
+	"path/filepath"
+	"sort"
+	"strings"
+
+	"grove/internal/compose"
+	"grove/internal/deploy"
+	"grove/internal/fetch"
+	"grove/internal/importer"
+	"grove/internal/machine"
+	"grove/internal/manifest"
+	"grove/internal/repo"
+	"grove/internal/rpm"
+	"grove/internal/rpmmd"
+)
+
+// maxDownload bounds a package file that is given by URL.
+const maxDownload = 8 << 30
+
+// Apply makes a guest what a manifest says; a guest that is not there yet is created.
+func Apply(ctx context.Context, e Env, name string, m manifest.Manifest, o Options) (Change, error) {
+	_, err := e.Store.Guest(name)
+	var unknown *deploy.NotFoundError
+	if errors.As(err, &unknown) {
+		return Create(ctx, e, name, CreateOptions{Options: o, Manifest: &m})
+	}
+	if err != nil {
+		return Change{}, err
+	}
+	return Edit(ctx, e, name, o, func(have *manifest.Manifest) error {
+		if m.Base == "" {
+			m.Base = have.Base
+		}
+		*have = m
+		return nil
+	})
+}
+
+// HistoryEntry is a deployment and what it changed against the one before it that is kept.
+type HistoryEntry struct {
+	Deployment
+	Changes PackageDiff `json:"changes"`
+}
+
+// History lists a guest's deployments, the newest first.
+func History(e Env, name string) ([]HistoryEntry, error) {
+	g, err := e.Store.Guest(name)
+	if err != nil {
+		return nil, err
+	}
+	all, err := g.Deployments()
+	if err != nil {
+		return nil, err
+	}
+	var out []HistoryEntry
+	for i, d := range all {
+		desc, err := describe(d)
+		if err != nil {
+			return nil, err
+		}
+		h := HistoryEntry{Deployment: desc}
+		if i > 0 {
+			if h.Changes, err = diffRoots(all[i-1].Root(), d.Root()); err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, h)
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].ID > out[j].ID })
+	return out, nil
+}
+
+// Found is a package that a search met.
+type Found struct {
+	NEVRA     string `json:"nevra"`
+	Summary   string `json:"summary"`
+	Source    string `json:"source"`
+	Installed bool   `json:"installed"`
+}
+
+// Search looks through the metadata of a guest's sources: names, summaries and provides, the case folded.
+func Search(ctx context.Context, e Env, name, word string) ([]Found, error) {
+	g, err := e.Store.Guest(name)
+	if err != nil {
+		return nil, err
+	}
+	cur, err := g.Current()
+	if err != nil {
+		return nil, err
+	}
+	m, err := Manifest(g)
+	if err != nil {
+		return nil, err
+	}
+	t, _, err := e.Store.Repo().Tree(cur.Commit)
+	if err != nil {
+		return nil, err
+	}
+	sources, readKey, err := e.sources(ctx, g, cur, t, m)
+	if err != nil {
+		return nil, err
+	}
+	have := map[string]bool{}
+	installed, err := Installed(cur.Root())
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range installed {
+		have[n.String()] = true
+	}
+	var out []Found
+	var firstErr error
+	for _, s := range sources {
+		if !s.Enabled {
+			continue
+		}
+		md, err := rpmmd.Load(ctx, s, rpmmd.LoadOptions{CacheDir: compose.MetadataDir(e.Store.CacheDir()), Client: e.Client, Offline: e.Offline, ReadKey: readKey})
+		if err != nil {
+			firstErr = errors.Join(firstErr, fmt.Errorf("source %s: %w", s.ID, err))
+			continue
+		}
+		for _, p := range md.Packages {
+			if matches(p, word) {
+				out = append(out, Found{p.NEVRA.String(), p.Summary, s.ID, have[p.NEVRA.String()]})
+			}
+		}
+	}
+	if len(out) == 0 && firstErr != nil {
+		return nil, firstErr
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].NEVRA < out[j].NEVRA })
+	return out, nil
+}
+
+func matches(p rpm.Meta, word string) bool {
+	w := strings.ToLower(word)
+	if strings.Contains(strings.ToLower(p.Name), w) || strings.Contains(strings.ToLower(p.Summary), w) {
+		return true
+	}
+	if ok, err := path.Match(word, p.Name); err == nil && ok {
+		return true
+	}
+	for _, d := range p.Provides {
+		if d.Name == word {
+			return true
+		}
+	}
+	return false
+}
+
+// Download fetches a package file that was given by URL into the cache and names it.
+func Download(ctx context.Context, s *deploy.Store, c *fetch.Client, u string) (string, error) {
+	sum := sha256.Sum256([]byte(u))
+	dest := filepath.Join(s.CacheDir(), "urls", hex.EncodeToString(sum[:8])+".rpm")
+	err := c.Download(ctx, fetch.Download{URLs: []string{u}, Dest: dest, MaxBytes: maxDownload})
+	return dest, err
+}
+
+// GC removes deployments that no rule keeps, and from the repo what nothing refers to any more.
+func GC(ctx context.Context, e Env, o deploy.GCOptions) (deploy.GCReport, error) {
+	used, err := usedPackages(e)
+	if err != nil {
+		return deploy.GCReport{}, err
+	}
+	o.KeepRef = func(ref string) bool { return !strings.HasPrefix(ref, importer.RefPrefix) || used[ref] }
+	o.Wait = e.Wait
+	return e.Store.GC(ctx, o)
+}
+
+// usedPackages are the refs of package trees that some deployment was made from.
+func usedPackages(e Env) (map[string]bool, error) {
+	used := map[string]bool{}
+	names, err := e.Store.Guests()
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		g, err := e.Store.Guest(name)
+		if err != nil {
+			return nil, err
+		}
+		all, err := g.Deployments()
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range all {
+			text, err := d.Lockfile()
+			if err != nil {
+				return nil, err
+			}
+			l, err := manifest.ParseLock(text)
+			if err != nil {
+				return nil, fmt.Errorf("guest %s, deployment %d: %w", name, d.ID, err)
+			}
+			for _, p := range l.Packages {
+				if n, err := rpm.ParseNEVRA(p.NEVRA); err == nil {
+					used[importer.Ref(n)] = true
+				}
+			}
+		}
+	}
+	return used, nil
+}
+
+// FsckReport is what a check of the whole state root found.
+type FsckReport struct {
+	Objects int      `json:"objects"`
+	Guests  int      `json:"guests"`
+	Faults  []string `json:"faults"`
+}
+
+// Fsck checks every object of the repo and every guest's folder.
+func Fsck(ctx context.Context, e Env) (FsckReport, error) {
+	rep := FsckReport{Faults: []string{}}
+	res, err := e.Store.Repo().Fsck(ctx, repo.FsckOptions{})
+	if err != nil {
+		return rep, err
+	}
+	rep.Objects = res.Objects
+	for _, f := range res.Faults {
+		rep.Faults = append(rep.Faults, f.String())
+	}
+	faults, err := e.Store.Check(ctx)
+	if err != nil {
+		return rep, err
+	}
+	rep.Faults = append(rep.Faults, faults...)
+	names, err := e.Store.Guests()
+	rep.Guests = len(names)
+	return rep, err
+}
+
+// Run runs a command in a guest and gives its exit code.
+func Run(ctx context.Context, e Env, name string, id int, c machine.Command) (int, error) {
+	g, err := e.Store.Guest(name)
+	if err != nil {
+		return 0, err
+	}
+	d, err := pickDeployment(g, id)
+	if err != nil {
+		return 0, err
+	}
+	return machine.Run(ctx, machine.Guest{Name: name, Root: d.Root(), Var: g.VarDir(), RunLock: d.RunLock()}, c)
+}

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+
+	"grove/internal/compose"
+	"grove/internal/deploy"
+	"grove/internal/durable"
+	"grove/internal/manifest"
+	"grove/internal/ostree"
+	"grove/internal/repo"
+	"grove/internal/rpmmd"
+	"grove/internal/sign"
+)
+
+// ComposeOptions say what to make a base tree of and where to put it.
+type ComposeOptions struct {
+	Manifest   string // the treefile; .repo files of its folder define the sources
+	Repo       string // "" = the state root's repo
+	Lock       string // a lock to follow
+	WriteLock  string
+	NoGPGCheck bool
+	Refresh    bool
+	Force      bool
+}
+
+// Composed is what a compose made.
+type Composed struct {
+	Ref       string   `json:"ref"`
+	Commit    string   `json:"commit"`
+	Version   string   `json:"version,omitempty"`
+	Packages  int      `json:"packages"`
+	Unchanged bool     `json:"unchanged"`
+	Warnings  []string `json:"warnings,omitempty"`
+}
+
+// Compose makes a base tree from a treefile and commits it to a repository.
+func Compose(ctx context.Context, e Env, o ComposeOptions) (Composed, error) {
+	dir := filepath.Dir(o.Manifest)
+	m, err := manifest.Load(os.DirFS(dir), filepath.Base(o.Manifest), compose.HostArch())
+	if err != nil {
+		return Composed{}, err
+	}
+	if m.Ref == "" {
+		return Composed{}, fmt.Errorf("%s: key ref is missing: it names what the tree is committed as", o.Manifest)
+	}
+	if m.Base != "" {
+		return Composed{}, fmt.Errorf("%s: has base:, so it is a guest's; say grove apply NAME %s", o.Manifest, o.Manifest)
+	}
+	out := Composed{Ref: m.Ref}
+	lock, err := e.Store.Lock(ctx, false, e.Wait)
+	if err != nil {
+		return out, err
+	}
+	defer lock.Release()
+	target, err := e.target(o.Repo)
+	if err != nil {
+		return out, err
+	}
+	co, done, err := e.composeOptions(ctx, m, dir, o, target)
+	if err != nil {
+		return out, err
+	}
+	defer done()
+	res, err := compose.Run(ctx, m, co)
+	if err != nil {
+		return out, err
+	}
+	out.Warnings, out.Unchanged, out.Packages = res.Warnings, res.Unchanged, len(res.Lock.Packages)
+	if res.Unchanged {
+		out.Commit = co.Parent.String()
+		old, err := target.Commit(co.Parent)
+		if err != nil {
+			return out, err
+		}
+		res.Lock.CommitVersion = compose.CommitVersion(old)
+		if !old.Parent.IsZero() {
+			res.Lock.Parent = old.Parent.String()
+		}
+		res.Lock.Users, res.Lock.Groups = compose.LockedIDs(old)
+	} else {
+		out.Commit = res.Commit.String()
+		if err := publish(ctx, e.Store.Repo(), target, m.Ref, res.Commit); err != nil {
+			return out, fmt.Errorf("commit to %s: %w", target.Path(), err)
+		}
+	}
+	out.Version = res.Lock.CommitVersion
+	if o.WriteLock == "" {
+		return out, nil
+	}
+	return out, durable.WriteFile(o.WriteLock, res.Lock.Encode(), 0o644)
+}
+
+// target opens the repository to commit to, made where there is none.
+func (e Env) target(dir string) (*repo.Repo, error) {
+	if dir == "" {
+		return e.Store.Repo(), nil
+	}
+	r, err := repo.Open(dir)
+	if errors.Is(err, repo.ErrNotFound) {
+		return repo.Init(dir, repo.Archive)
+	}
+	return r, err
+}
+
+// composeOptions gathers what compose needs: sources of the manifest's folder, the lock, the parent.
+func (e Env) composeOptions(ctx context.Context, m manifest.Manifest, dir string, o ComposeOptions, target *repo.Repo) (compose.Options, func(), error) {
+	none := func() {}
+	co := compose.Options{
+		Repo: e.Store.Repo(), CacheDir: e.Store.CacheDir(), Client: e.Client, Ref: m.Ref, Refresh: o.Refresh, Offline: e.Offline,
+		NoGPGCheck: o.NoGPGCheck, Solve: e.Solve, Progress: e.Progress,
+	}
+	co.ReadFile = func(name string) ([]byte, error) { return readInRoot(dir, name) }
+	co.ReadKey = func(u string) ([]byte, error) { return e.readHostKey(ctx, u) }
+	var err error
+	if co.Sources, err = folderSources(dir, m); err != nil {
+		return co, none, err
+	}
+	if o.Lock != "" {
+		text, err := os.ReadFile(o.Lock)
+		if err != nil {
+			return co, none, err
+		}
+		l, err := manifest.ParseLock(text)
+		if err != nil {
+			return co, none, fmt.Errorf("%s: %w", o.Lock, err)
+		}
+		co.Lock = &l
+	}
+	co.Parent, err = target.Resolve(m.Ref)
+	if err != nil && !errors.Is(err, repo.ErrNotFound) {
+		return co, none, err
+	}
+	if err == nil {
+		old, err := target.Commit(co.Parent)
+		if err != nil {
+			return co, none, err
+		}
+		users, groups := compose.LockedIDs(old)
+		co.Previous = &manifest.Lock{Users: users, Groups: groups}
+		if !o.Force {
+			co.Unchanged = func(inputs string) bool { return inputs == compose.Inputs(old) }
+		}
+	}
+	var done func()
+	co.Scratch, done, err = e.scratch(ctx)
+	return co, done, err
+}
+
+// scratch makes a working folder on the repo's file system. One compose works at a time in a state root;
+// what a killed one left is cleared by the next.
+func (e Env) scratch(ctx context.Context) (string, func(), error) {
+	dir := filepath.Join(e.Store.CacheDir(), "work")
+	if err := durable.MkdirAll(e.Store.CacheDir(), 0o755); err != nil {
+		return "", nil, err
+	}
+	lock, err := durable.Acquire(ctx, dir+".lock", true, e.Wait)
+	if err != nil {
+		return "", nil, fmt.Errorf("another compose in this state root: %w", err)
+	}
+	err = durable.RemoveAll(dir)
+	if err == nil {
+		err = durable.MkdirAll(dir, 0o700)
+	}
+	if err != nil {
+		lock.Release()
+		return "", nil, err
+	}
+	return dir, func() {
+		os.RemoveAll(dir)
+		lock.Release()
+	}, nil
+}
+
+// publish puts a commit of the work repo into the repository that others pull from, with its summary.
+func publish(ctx context.Context, from, to *repo.Repo, ref string, c ostree.Checksum) error {
+	if err := from.SetRef(ref, c); err != nil {
+		return err
+	}
+	if from.Path() == to.Path() {
+		return nil
+	}
+	if err := to.PullLocal(ctx, from, []string{ref}, repo.PullOptions{}); err != nil {
+		return err
+	}
+	return to.WriteSummary(ctx)
+}
+
+// folderSources reads the .repo files beside a manifest.
+func folderSources(dir string, m manifest.Manifest) ([]rpmmd.Source, error) {
+	list, err := filepath.Glob(filepath.Join(dir, "*.repo"))
+	if err != nil {
+		return nil, err
+	}
+	sort.Strings(list)
+	arch := compose.HostArch()
+	vars := rpmmd.Vars{"basearch": arch, "arch": arch, "releasever": m.Releasever}
+	for k, v := range m.RepoVars {
+		vars[k] = v
+	}
+	var out []rpmmd.Source
+	for _, f := range list {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			return nil, err
+		}
+		sources, _, err := rpmmd.ParseRepoFile(data, vars)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", f, err)
+		}
+		out = append(out, sources...)
+	}
+	return out, nil
+}
+
+// AddRemote writes a remote into the state root's repo, its keys first.
+func AddRemote(s *deploy.Store, r repo.Remote, keys []byte, replace bool) error {
+	c := s.Repo().Config()
+	if _, err := c.Remote(r.Name); err == nil && !replace {
+		return fmt.Errorf("remote %q is there already; --force replaces it", r.Name)
+	}
+	if len(keys) > 0 {
+		ring, err := sign.ParseKeyring(keys)
+		if err != nil {
+			return fmt.Errorf("keys of remote %q: %w", r.Name, err)
+		}
+		if len(ring.Keys()) == 0 {
+			return fmt.Errorf("keys of remote %q: no OpenPGP key in the files", r.Name)
+		}
+		if err := durable.WriteFile(c.KeyringPath(r.Name), ring.Encode(), 0o644); err != nil {
+			return err
+		}
+	}
+	return c.AddRemote(r)
+}
+
+// Remotes lists the remotes, by name.
+func Remotes(s *deploy.Store) ([]repo.Remote, error) { return s.Repo().Config().Remotes() }
+
+// SortedKeys gives a map's keys in order.
+func SortedKeys[V any](m map[string]V) []string { return sorted(m) }
+
+// readHostKey reads a key that a .repo file beside a manifest names: those files speak of this machine.
+func (e Env) readHostKey(ctx context.Context, u string) ([]byte, error) {
+	if !strings.Contains(u, "://") {
+		return os.ReadFile(u)
+	}
+	return e.Client.Get(ctx, u, maxRepoFile)
+}

@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package guest
+
+import (
+	"fmt"
+	"path/filepath"
+	"sort"
+	"strings"
+	"time"
+
+	"grove/internal/compose"
+	"grove/internal/deploy"
+	"grove/internal/manifest"
+	"grove/internal/ostree"
+	"grove/internal/rpm"
+	"grove/internal/rpmdb"
+	"grove/internal/tree"
+)
+
+// Status is what `grove status --json` prints of a guest; its names are a contract.
+type Status struct {
+	Name        string       `json:"name"`
+	Base        BaseState    `json:"base"`
+	Requested   []string     `json:"requested"`
+	Local       []string     `json:"local,omitempty"`    // nevra of packages given as files
+	Removed     []string     `json:"removed,omitempty"`  // overrides: base packages taken out
+	Replaced    []string     `json:"replaced,omitempty"` // overrides: base packages in another version
+	Deployments []Deployment `json:"deployments"`        // newest first
+}
+
+// Deployment is one of a guest's, as status shows it.
+type Deployment struct {
+	ID       int       `json:"id"`
+	Commit   string    `json:"commit"`
+	Version  string    `json:"version"`
+	Created  time.Time `json:"created"`
+	Current  bool      `json:"current"`
+	Pinned   bool      `json:"pinned"`
+	Running  bool      `json:"running"`
+	Packages int       `json:"packages"`
+	Layered  []string  `json:"layered"`
+	BaseRef  string    `json:"base_ref"`
+}
+
+// List gives the status of every guest, by name.
+func List(e Env) ([]Status, error) {
+	names, err := e.Store.Guests()
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Status, 0, len(names))
+	for _, n := range names {
+		s, err := StatusOf(e, n)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// StatusOf gives the status of one guest.
+func StatusOf(e Env, name string) (Status, error) {
+	g, err := e.Store.Guest(name)
+	if err != nil {
+		return Status{}, err
+	}
+	m, err := Manifest(g)
+	if err != nil {
+		return Status{}, err
+	}
+	s := Status{Name: name, Requested: append([]string{}, m.Packages...), Removed: m.Overrides.Remove}
+	for _, l := range m.LocalPackages {
+		s.Local = append(s.Local, l.NEVRA)
+	}
+	for _, l := range m.Overrides.Replace {
+		s.Replaced = append(s.Replaced, l.NEVRA)
+	}
+	all, err := g.Deployments()
+	if err != nil {
+		return s, err
+	}
+	for _, d := range all {
+		out, err := describe(d)
+		if err != nil {
+			return s, fmt.Errorf("guest %s, deployment %d: %w", name, d.ID, err)
+		}
+		s.Deployments = append(s.Deployments, out)
+		if d.Current {
+			s.Base = BaseState{Ref: m.Base, Commit: d.BaseCommit, Version: d.Version}
+		}
+	}
+	sort.Slice(s.Deployments, func(i, j int) bool { return s.Deployments[i].ID > s.Deployments[j].ID })
+	return s, nil
+}
+
+func describe(d deploy.Deployment) (Deployment, error) {
+	out := Deployment{
+		ID: d.ID, Commit: d.Commit.String(), Version: d.Version, Created: d.Created.UTC(), Current: d.Current,
+		Pinned: d.Pinned, Running: d.Running, BaseRef: d.BaseRef, Layered: []string{},
+	}
+	text, err := d.Lockfile()
+	if err != nil {
+		return out, err
+	}
+	l, err := manifest.ParseLock(text)
+	if err != nil {
+		return out, err
+	}
+	for _, p := range l.Packages {
+		out.Layered = append(out.Layered, p.NEVRA)
+	}
+	installed, err := Installed(d.Root())
+	out.Packages = len(installed)
+	return out, err
+}
+
+// againstBase compares a deployment with the base it stands on.
+func (e Env) againstBase(d *deploy.Deployment) (*tree.Tree, PackageDiff, error) {
+	c, err := ostree.ParseChecksum(d.BaseCommit)
+	if err != nil {
+		return nil, PackageDiff{}, err
+	}
+	t, _, err := e.Store.Repo().Tree(c)
+	if err != nil {
+		return nil, PackageDiff{}, err
+	}
+	have, err := Installed(d.Root())
+	if err != nil {
+		return nil, PackageDiff{}, err
+	}
+	text, err := d.Lockfile()
+	if err != nil {
+		return nil, PackageDiff{}, err
+	}
+	l, err := manifest.ParseLock(text)
+	if err != nil {
+		return nil, PackageDiff{}, err
+	}
+	return t, diffPackages(baseOf(have, l), have), nil
+}
+
+// baseOf takes back what a lock says was done to the base.
+func baseOf(have []rpm.NEVRA, l manifest.Lock) []rpm.NEVRA {
+	layered := map[string]bool{}
+	for _, p := range l.Packages {
+		layered[p.NEVRA] = true
+	}
+	var base []rpm.NEVRA
+	for _, n := range have {
+		if !layered[n.String()] {
+			base = append(base, n)
+		}
+	}
+	for _, r := range l.Removed {
+		if n, err := rpm.ParseNEVRA(r); err == nil {
+			base = append(base, n)
+		}
+	}
+	return base
+}
+
+// Reason is a step of the answer to "why is this package here".
+type Reason struct {
+	Package string `json:"package"`
+	Because string `json:"because"`
+}
+
+// Why follows the requirements from a package up to what was asked for.
+func Why(e Env, name, pkg string) ([]Reason, error) {
+	g, err := e.Store.Guest(name)
+	if err != nil {
+		return nil, err
+	}
+	d, err := g.Current()
+	if err != nil {
+		return nil, err
+	}
+	text, err := d.Lockfile()
+	if err != nil {
+		return nil, err
+	}
+	l, err := manifest.ParseLock(text)
+	if err != nil {
+		return nil, err
+	}
+	headers, err := installedHeaders(d.Root())
+	if err != nil {
+		return nil, err
+	}
+	return why(headers, l, pkg)
+}
+
+// why walks breadth first from the package to its requirers until it meets one that was asked for.
+func why(headers []*rpm.Header, l manifest.Lock, pkg string) ([]Reason, error) {
+	locked := map[string]manifest.LockedPackage{}
+	for _, p := range l.Packages {
+		locked[p.NEVRA] = p
+	}
+	var metas []rpm.Meta
+	start := -1
+	for _, h := range headers {
+		m, err := h.Meta()
+		if err != nil {
+			return nil, err
+		}
+		if m.Name == pkg || m.NEVRA.String() == pkg {
+			start = len(metas)
+		}
+		metas = append(metas, m)
+	}
+	if start < 0 {
+		return nil, fmt.Errorf("package %q is not installed: %w", pkg, ErrUnsuited)
+	}
+	cameFrom := map[int]Reason{}
+	queue, seen := []int{start}, map[int]bool{start: true}
+	next := map[int]int{}
+	for len(queue) > 0 {
+		i := queue[0]
+		queue = queue[1:]
+		n := metas[i].NEVRA.String()
+		if p, ok := locked[n]; !ok || p.Requested {
+			end := Reason{n, "it is part of the base"}
+			if ok {
+				end.Because = "it was asked for"
+			}
+			return append(chain(start, i, next, cameFrom), end), nil
+		}
+		for j, m := range metas {
+			if seen[j] {
+				continue
+			}
+			if dep, ok := needs(m, metas[i]); ok {
+				seen[j], next[j] = true, i
+				cameFrom[j] = Reason{n, "needed by " + m.NEVRA.String() + " (" + dep + ")"}
+				queue = append(queue, j)
+			}
+		}
+	}
+	return []Reason{{metas[start].NEVRA.String(), "nothing that is installed needs it: " + locked[metas[start].NEVRA.String()].Reason}}, nil
+}
+
+func chain(start, end int, next map[int]int, cameFrom map[int]Reason) []Reason {
+	var back []Reason
+	for i := end; i != start; i = next[i] {
+		back = append(back, cameFrom[i])
+	}
+	out := make([]Reason, 0, len(back))
+	for i := len(back) - 1; i >= 0; i-- {
+		out = append(out, back[i])
+	}
+	return out
+}
+
+// needs says by which dependency a needs b.
+func needs(a, b rpm.Meta) (string, bool) {
+	for kind, list := range map[string][]rpm.Dep{"requires": a.Requires, "recommends": a.Recommends} {
+		for _, d := range list {
+			if d.Name == b.Name || strings.HasPrefix(d.Name, "/") && contains(b.Files, d.Name) {
+				return kind + " " + d.String(), true
+			}
+			for _, p := range b.Provides {
+				if p.Name == d.Name {
+					return kind + " " + d.String(), true
+				}
+			}
+		}
+	}
+	return "", false
+}
+
+func contains(list []string, s string) bool {
+	for _, x := range list {
+		if x == s {
+			return true
+		}
+	}
+	return false
+}
+
+var (
+	_ = compose.KeyBase
+	_ = rpmdb.ErrNone
+	_ = filepath.Join
+)
