@@ -91,6 +91,17 @@ func dump(t *testing.T, root string) string {
 	return b.String()
 }
 
+// tempDir is a temporary folder in memory where there is one: these tests sync a lot, and the peer freezes disks.
+func tempDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "grove-test-")
+	if err != nil || os.Geteuid() != 0 {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
@@ -108,7 +119,7 @@ func open(t *testing.T, root string) *deploy.Store {
 // commit puts a tree into the repo.
 func commit(t *testing.T, r *repo.Repo, f files) (ostree.Checksum, tree.Root) {
 	t.Helper()
-	dir := t.TempDir()
+	dir := tempDir(t)
 	f.write(t, dir)
 	ctx := context.Background()
 	tx, err := r.Begin(ctx)
@@ -157,7 +168,7 @@ func TestValidName(t *testing.T) {
 
 func TestLife(t *testing.T) {
 	ctx := context.Background()
-	s := open(t, filepath.Join(t.TempDir(), "state"))
+	s := open(t, filepath.Join(tempDir(t), "state"))
 	g, err := s.NewGuest(ctx, "web")
 	must(t, err)
 	if names, _ := s.Guests(); len(names) != 0 {
@@ -234,7 +245,7 @@ func mustDeployment(t *testing.T, g *deploy.Guest, id int) *deploy.Deployment {
 
 func TestGC(t *testing.T) {
 	ctx := context.Background()
-	s := open(t, t.TempDir())
+	s := open(t, tempDir(t))
 	g, err := s.NewGuest(ctx, "web")
 	must(t, err)
 	for i := range 5 {
@@ -256,10 +267,10 @@ func TestGC(t *testing.T) {
 // TestVarIsHostile plants links in /var that lead out of it.
 func TestVarIsHostile(t *testing.T) {
 	ctx := context.Background()
-	s := open(t, t.TempDir())
+	s := open(t, tempDir(t))
 	g, err := s.NewGuest(ctx, "web")
 	must(t, err)
-	outside := t.TempDir()
+	outside := tempDir(t)
 	must(t, os.Symlink(outside, filepath.Join(g.VarDir(), "lib")))
 	must(t, os.Symlink(filepath.Join(outside, "made"), filepath.Join(g.VarDir(), "file")))
 	must(t, os.Symlink(outside, filepath.Join(g.VarDir(), ".grove-tmp-fill")))
@@ -278,10 +289,10 @@ func TestVarIsHostile(t *testing.T) {
 // TestEtcIsHostile replaces folders of /etc by links that lead out.
 func TestEtcIsHostile(t *testing.T) {
 	ctx := context.Background()
-	s := open(t, t.TempDir())
+	s := open(t, tempDir(t))
 	g, err := s.NewGuest(ctx, "web")
 	must(t, err)
-	outside := t.TempDir()
+	outside := tempDir(t)
 	files{"secret": "s"}.write(t, outside)
 	base := files{"usr/etc/a/f": "1", "usr/etc/plain": "p"}
 	c, r := commit(t, s.Repo(), base)
@@ -389,7 +400,7 @@ func TestEachStepFailing(t *testing.T) {
 	for _, v := range verbs {
 		t.Run(v.name, func(t *testing.T) {
 			for n := int64(1); ; n++ {
-				e := &env{s: open(t, t.TempDir())}
+				e := &env{s: open(t, tempDir(t))}
 				for i := range trees {
 					e.c[i], e.r[i] = commit(t, e.s.Repo(), trees[i])
 					must(t, e.s.Repo().SetRef(fmt.Sprintf("keep/%d", i), e.c[i]))
@@ -425,7 +436,7 @@ func TestEachStepFailing(t *testing.T) {
 				must(t, s.Repo().Check(ctx))
 				if got := world(t, s); got != old {
 					// not the old state: then the new one, which the change does again without effect or has reached
-					e2 := &env{s: open(t, t.TempDir()), c: e.c, r: e.r}
+					e2 := &env{s: open(t, tempDir(t)), c: e.c, r: e.r}
 					for i := range trees {
 						commit(t, e2.s.Repo(), trees[i])
 					}
