@@ -63,6 +63,9 @@ func FuzzParseHeader(f *testing.F) {
 func FuzzReadPackage(f *testing.F) {
 	f.Add(newMade(false).bytes())
 	f.Add(newMade(true).bytes())
+	for _, compressor := range []string{"gzip", "xz", "lzma", "zstd"} {
+		f.Add(packed(f, compressor, nil))
+	}
 	addReal(f, func(data []byte) { f.Add(data) })
 	f.Fuzz(func(t *testing.T, data []byte) { _ = judgeBytes(data) })
 }

@@ -244,3 +244,33 @@ func BenchmarkVerify(b *testing.B) {
 		}
 	}
 }
+
+// TestRepomd verifies the metadata of real sources with the keys that lie beside it.
+func TestRepomd(t *testing.T) {
+	dir := shared(t, "repodata")
+	for _, c := range []struct {
+		data, sig, key string
+		want, legacy   string // without and with Legacy: these are of the SHA-1 age
+	}{
+		{"librepo/test_data/repo_yum_01/repodata/repomd.xml", ".asc", ".key", "distrusted", "good"},
+		{"librepo/test_data/repo_yum_01/repodata/repomd.xml", "_bad.asc", ".key", "unknown", "unknown"},
+		{"librepo/test_data/repo_yum_01/repodata/repomd.xml", ".asc", "_bad.key", "unknown", "unknown"},
+		{"libzypp/zypp/tests/repo/yum/data/10.2-updates-subset/repodata/repomd.xml", ".asc", ".key", "distrusted", "good"},
+	} {
+		var files [3][]byte
+		for i, suffix := range []string{"", c.sig, c.key} {
+			var err error
+			if files[i], err = os.ReadFile(filepath.Join(dir, c.data+suffix)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		k := keyring(t, files[2])
+		for _, want := range []string{c.want, c.legacy} {
+			got := show(k, string(files[0]), files[1])
+			if word, _, _ := strings.Cut(got, " "); strings.TrimSuffix(word, ":") != want {
+				t.Errorf("%s%s with %s: %s, want %s", c.data, c.sig, c.key, got, want)
+			}
+			k.Legacy = true
+		}
+	}
+}
