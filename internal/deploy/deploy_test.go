@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"grove/internal/deploy"
 	"grove/internal/durable"
 	"grove/internal/gvariant"
@@ -449,5 +451,88 @@ func TestEachStepFailing(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestAccountsMerge lets a local user, a package's user, and a package that goes meet in /etc/passwd.
+func TestAccountsMerge(t *testing.T) {
+	ctx := context.Background()
+	s := open(t, tempDir(t))
+	g, err := s.NewGuest(ctx, "web")
+	must(t, err)
+	const root = "root:x:0:0:root:/root:/bin/bash\n"
+	c1, r1 := commit(t, s.Repo(), files{"usr/etc/passwd": root + "old:x:990:990::/:/bin/false\n", "usr/etc/group": "root:x:0:\nold:x:990:\n", "usr/etc/shadow": "0600 root:*:1::::::\n",
+		"usr/etc/subuid": ""})
+	_, _, err = build(g, s, c1, r1, deploy.Final{})
+	must(t, err)
+	etc := mustDeployment(t, g, 1).Root() + "/etc/"
+	add := func(name, line string) {
+		data, err := os.ReadFile(etc + name)
+		must(t, err)
+		must(t, os.WriteFile(etc+name, append(data, line...), 0o600))
+	}
+	add("passwd", "bob:x:1000:1000::/home/bob:/bin/bash\n")
+	add("group", "bob:x:1000:\n")
+	add("shadow", "bob:secret:1::::::\n")
+	add("subuid", "bob:100000:65536\n")
+	c2, r2 := commit(t, s.Repo(), files{"usr/etc/passwd": root + "new:x:989:989::/:/bin/false\n", "usr/etc/group": "root:x:0:\nnew:x:989:\n", "usr/etc/shadow": "0600 root:*:1::::::\nnew:!:1::::::\n",
+		"usr/etc/subuid": "new:200000:65536\n"})
+	_, rep, err := build(g, s, c2, r2, deploy.Final{MergeFrom: mustDeployment(t, g, 1)})
+	must(t, err)
+	etc = mustDeployment(t, g, 2).Root() + "/etc/"
+	for name, want := range map[string]string{"passwd": "bob new old root", "group": "bob new old root", "shadow": "bob new root", "subuid": "bob new"} {
+		data, err := os.ReadFile(etc + name)
+		must(t, err)
+		var names []string
+		for _, l := range strings.Split(strings.TrimSpace(string(data)), "\n") {
+			name, _, _ := strings.Cut(l, ":")
+			names = append(names, name)
+		}
+		sort.Strings(names)
+		if got := strings.Join(names, " "); got != want {
+			t.Errorf("%s has %s, wanted %s", name, got, want)
+		}
+	}
+	if st, err := os.Stat(etc + "shadow"); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("shadow is %v, %v", st.Mode(), err)
+	}
+	if fmt.Sprint(rep.EtcMerged) != "[group passwd shadow subuid]" {
+		t.Errorf("report %+v", rep)
+	}
+	clean(t, s)
+}
+
+// TestAttributes compares owner, mode and xattrs of what fills /var, and of /etc, with the tree's.
+func TestAttributes(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	ctx := context.Background()
+	s := open(t, tempDir(t))
+	g, err := s.NewGuest(ctx, "web")
+	must(t, err)
+	dir := tempDir(t)
+	files{"usr/share/factory/var/lib/": "", "usr/share/factory/var/lib/f": "04750 x", "usr/etc/d/": "", "usr/etc/d/f": "0640 x"}.write(t, dir)
+	for _, p := range []string{"usr/share/factory/var/lib", "usr/share/factory/var/lib/f", "usr/etc/d", "usr/etc/d/f"} {
+		must(t, os.Chown(filepath.Join(dir, p), 990, 991))
+	}
+	must(t, os.Chmod(dir+"/usr/share/factory/var/lib", 0o1750|os.ModeSticky))
+	must(t, os.Chmod(dir+"/usr/share/factory/var/lib/f", 0o750|os.ModeSetuid))
+	tx, err := s.Repo().Begin(ctx)
+	must(t, err)
+	root, err := s.Repo().CommitTree(ctx, tx, dir, repo.CommitTreeOptions{})
+	must(t, err)
+	c, err := tx.PutCommit(ostree.Commit{Tree: root.Tree, Meta: root.Meta})
+	must(t, err)
+	must(t, tx.Commit())
+	_, _, err = build(g, s, c, root, deploy.Final{})
+	must(t, err)
+	for p, want := range map[string]string{g.VarDir() + "/lib": "990 991 41750", g.VarDir() + "/lib/f": "990 991 104750",
+		mustDeployment(t, g, 1).Root() + "/etc/d/f": "990 991 100640"} {
+		var st unix.Stat_t
+		must(t, unix.Lstat(p, &st))
+		if got := fmt.Sprintf("%d %d %o", st.Uid, st.Gid, st.Mode); got != want {
+			t.Errorf("%s: %s, wanted %s", p, got, want)
+		}
 	}
 }
