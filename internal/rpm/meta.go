@@ -35,7 +35,7 @@ type Meta struct {
 	HeaderStart, HeaderEnd                      int64
 }
 
-// NEVRA gives the name of the package. For a source package Arch is "src", or "nosrc" where sources are left out.
+// NEVRA gives the name of the package. For a source package Arch is "src"; public keys in an rpmdb have none.
 func (h *Header) NEVRA() NEVRA {
 	n := NEVRA{Name: h.String(TagName), Arch: h.String(TagArch)}
 	n.Version, n.Release = h.String(TagVersion), h.String(TagRelease)
@@ -48,12 +48,11 @@ func (h *Header) NEVRA() NEVRA {
 	return n
 }
 
-// IsSource tells whether the header is that of a source package.
+// IsSource tells whether the header is that of a source package. Unlike rpm it does not count the pseudo packages of
+// public keys in an rpmdb, which have no architecture.
 //
 //	source  rpm lib/header.cc, headerIsSource: no SOURCERPM
-func (h *Header) IsSource() bool {
-	return !h.Has(TagSourceRPM) && (h.Has(TagSourcePackage) || h.Has(TagRPMVersion))
-}
+func (h *Header) IsSource() bool { return !h.Has(TagSourceRPM) && h.Has(TagArch) }
 
 // Meta gives the header's own view of the package; what concerns the file and its source stays empty.
 //
