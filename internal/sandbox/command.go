@@ -5,6 +5,7 @@ package sandbox
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"syscall"
 
@@ -19,6 +20,15 @@ func (s *supervisor) command(c command) reply {
 		return reply{Err: err.Error()}
 	}
 	env := mergeEnv(who.env(), s.spec.Env, c.Env)
+	var path string
+	if len(c.Argv) == 0 {
+		path, c.Argv = who.shell, []string{"-" + filepath.Base(who.shell)}
+		if st, err := os.Stat(who.home); err == nil && st.IsDir() {
+			c.Dir = firstOf(c.Dir, s.spec.Chdir, who.home)
+		}
+	} else {
+		path = lookPath(c.Argv[0], env)
+	}
 	attr := &syscall.ProcAttr{Dir: firstOf(c.Dir, s.spec.Chdir, "/"), Env: env, Files: []uintptr{0, 1, 2},
 		Sys: &syscall.SysProcAttr{Setsid: c.Session}}
 	if who.uid != 0 || who.gid != 0 || c.User != "" {
@@ -34,7 +44,6 @@ func (s *supervisor) command(c command) reply {
 		attr.Files = []uintptr{fd, fd, fd}
 		attr.Sys.Setsid, attr.Sys.Setctty, attr.Sys.Ctty = true, true, 0
 	}
-	path := lookPath(c.Argv[0], env)
 	pid, err := s.fork(path, c.Argv, attr)
 	if slave != nil {
 		slave.Close()

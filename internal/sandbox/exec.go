@@ -18,13 +18,13 @@ import (
 
 // Command is a program run in the foreground.
 type Command struct {
-	Argv   []string
+	Argv   []string // empty = the user's login shell
 	Stdin  *os.File // nil = /dev/null
 	Stdout *os.File
 	Stderr *os.File
 	Env    []string // added to Spec.Env
 	User   string   // "NAME", "UID", "UID:GID", looked up in the root's passwd and group; "" = root
-	Dir    string   // "" = the Spec's, else "/"
+	Dir    string   // "" = the Spec's, else "/", for a login shell the user's home
 }
 
 // Exec runs one program in a container of its own until it ends, and returns its exit code, 128+N when signal N
@@ -34,9 +34,6 @@ type Command struct {
 //
 //	errors  ErrNotPermitted; ctx.Err()
 func Exec(ctx context.Context, spec Spec, c Command) (int, error) {
-	if len(c.Argv) == 0 {
-		return 127, errors.New("no program given")
-	}
 	wire := command{Argv: c.Argv, Env: c.Env, User: c.User, Dir: c.Dir}
 	wire.Terminal = isTerminal(c.Stdin) && isTerminal(c.Stdout) && isTerminal(c.Stderr)
 	anyTerminal := isTerminal(c.Stdin) || isTerminal(c.Stdout) || isTerminal(c.Stderr)

@@ -45,8 +45,11 @@ func enterRoot(spec Spec) error {
 		return err
 	}
 	for i, m := range mounts {
+		if m.IfAbsent && b.present(m.Target) {
+			continue
+		}
 		if err := b.place(m, sources[i], devices); err != nil {
-			if m.Optional && errors.Is(err, unix.ENOENT) {
+			if m.Optional && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EROFS)) {
 				continue
 			}
 			return fmt.Errorf("mount %s: %w", m.Target, err)
@@ -190,6 +193,17 @@ func (b *builder) inRoot(name string, flags uint64) (int, error) {
 	}
 }
 
+// present says whether a path is there and is not an empty file.
+func (b *builder) present(name string) bool {
+	fd, err := b.inRoot(path.Clean("/"+name), 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	return unix.Fstat(fd, &st) == nil && (st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size > 0)
+}
+
 // target opens a mount point, making what is missing.
 func (b *builder) target(name string, dir bool) (int, error) {
 	name = path.Clean("/" + name)
@@ -315,8 +329,9 @@ func moveTo(source, at int) error {
 	return unix.MoveMount(source, "", at, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
 }
 
+// cloneSelf clones a part of the root itself; a missing directory is made.
 func (b *builder) cloneSelf(name string) (fd int, dir bool, err error) {
-	at, err := b.inRoot(path.Clean("/"+name), 0)
+	at, err := b.target(name, true)
 	if err != nil {
 		return -1, false, fmt.Errorf("open %s in root: %w", name, err)
 	}

@@ -18,7 +18,7 @@ var libDirs = []string{"/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/l
 	"/lib/aarch64-linux-gnu"}
 
 // makeRoot builds a root of the host's own programs with the libraries they need.
-func makeRoot(t *testing.T, programs ...string) string {
+func makeRoot(t testing.TB, programs ...string) string {
 	t.Helper()
 	root := t.TempDir()
 	os.Chmod(root, 0o755)
@@ -48,7 +48,7 @@ func makeRoot(t *testing.T, programs ...string) string {
 	return root
 }
 
-func copyLibraries(t *testing.T, root, path string, seen map[string]bool) {
+func copyLibraries(t testing.TB, root, path string, seen map[string]bool) {
 	f, err := elf.Open(path)
 	if err != nil {
 		return
@@ -84,7 +84,7 @@ func copyLibraries(t *testing.T, root, path string, seen map[string]bool) {
 	}
 }
 
-func copyTo(t *testing.T, src, dst string) {
+func copyTo(t testing.TB, src, dst string) {
 	t.Helper()
 	data, err := os.ReadFile(src)
 	if err != nil {
@@ -96,7 +96,7 @@ func copyTo(t *testing.T, src, dst string) {
 }
 
 // needRoot skips where namespaces cannot be made as root.
-func needRoot(t *testing.T) {
+func needRoot(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() == 0 {
 		return

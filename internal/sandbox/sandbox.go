@@ -39,7 +39,8 @@ type Mount struct {
 	Target   string
 	ReadOnly bool
 	Options  string
-	Optional bool // a missing Source or Target is no error
+	Optional bool // a missing Source, or a Target that cannot be made, is no error
+	IfAbsent bool // only where Target does not exist, or is an empty file
 }
 
 // Spec describes the container. The zero value of each field but Root is a good default.
