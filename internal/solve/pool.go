@@ -10,6 +10,8 @@ import "C"
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"unsafe"
 
@@ -253,6 +255,27 @@ func wantedPaths(req *Request) map[string]bool {
 		}
 	}
 	return want
+}
+
+// MissingPaths are the files that requests and dependencies name, rich ones included, and that no package of the
+// request has: reason enough to load the sources' file lists before Solve. Sorted.
+func MissingPaths(req Request) []string {
+	want := wantedPaths(&req)
+	lists := [][]rpm.Meta{req.Installed, req.Local}
+	for _, r := range req.Repos {
+		lists = append(lists, r.Packages)
+	}
+	for _, list := range lists {
+		for i := range list {
+			for _, f := range list[i].Files {
+				delete(want, f)
+			}
+			for _, d := range list[i].Provides {
+				delete(want, d.Name)
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(want))
 }
 
 func addPaths(want map[string]bool, names []string) {

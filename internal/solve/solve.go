@@ -11,7 +11,7 @@
 //
 //  1. Installed packages stay as they are (KeepInstalled), but for those that Remove and Replace name.
 //  2. Every request is fulfilled; hard dependencies, conflicts and obsoletes hold.
-//  3. An excluded package is not there; a source with a lower Priority number hides the same names of others.
+//  3. An excluded package is not there; a source with a lower Priority number wins over others.
 //  4. Newer wins over older, the machine's own architecture over a foreign one, a lower Cost over a higher.
 //  5. Weak dependencies come in where they fit, unless NoWeak.
 //

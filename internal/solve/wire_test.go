@@ -85,6 +85,15 @@ func TestCall(t *testing.T) {
 	}
 }
 
+func TestMissingPaths(t *testing.T) {
+	req := world(t, `@repo r
+		a-1-1.noarch; requires /usr/bin/b, (/usr/bin/c if /usr/bin/a); recommends /opt/x; files /usr/bin/a
+		? install /usr/bin/z`)
+	if got := strings.Join(solve.MissingPaths(req), " "); got != "/opt/x /usr/bin/b /usr/bin/c /usr/bin/z" {
+		t.Error(got)
+	}
+}
+
 func TestBadInput(t *testing.T) {
 	bad := func(change func(*solve.Request)) string {
 		req := world(t, "@repo r\na-1-1.noarch; requires b\n? install a")
