@@ -14,6 +14,55 @@ import (
 	"grove/internal/ostree"
 )
 
+// leftovers tells whether there is anything for clear to do. It takes no lock, so that merely opening a store never
+// stands in somebody's way; what others are building right now counts too, and then the lock is theirs.
+func (s *Store) leftovers() (bool, error) {
+	ents, err := os.ReadDir(s.guestsDir())
+	if err != nil {
+		return false, err
+	}
+	want := map[string]bool{}
+	for _, e := range ents {
+		if leftover(e.Name()) {
+			return true, nil
+		}
+		if !e.IsDir() || ValidName(e.Name()) != nil {
+			continue
+		}
+		g := s.guest(e.Name())
+		for _, dir := range []string{g.dir, g.deploymentsDir()} {
+			inside, err := os.ReadDir(dir)
+			if err != nil {
+				return false, err
+			}
+			for _, i := range inside {
+				if leftover(i.Name()) {
+					return true, nil
+				}
+				if id, ok := parseID(i.Name()); ok {
+					want[g.ref(id)], want[g.baseRef(id)] = true, true
+				}
+			}
+		}
+	}
+	refs, err := s.repo.Refs("")
+	if err != nil {
+		return false, err
+	}
+	for r := range refs {
+		if _, _, ok := parseRef(r); ok && !want[r] {
+			return true, nil
+		}
+		delete(want, r)
+	}
+	for r := range want {
+		if strings.HasPrefix(r, "grove/guest/") {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // clear removes what killed runs left in the whole store. The caller holds the store exclusively.
 func (s *Store) clear() error {
 	ents, err := os.ReadDir(s.guestsDir())

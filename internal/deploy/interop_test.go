@@ -162,21 +162,23 @@ func peerEtc(t *testing.T, cases []int) (string, error) {
 	root := tempDir(t)
 	sh(t, "ostree", "admin", "init-fs", root)
 	sh(t, "ostree", "admin", "os-init", "--sysroot="+root, "os")
-	for branch, f := range map[string]files{"a": old, "b": new} {
+	// ostree takes a branch "a" for the beginning of a checksum if there is one
+	for branch, f := range map[string]files{"first": old, "second": new} {
 		dir := tempDir(t)
 		f.write(t, dir)
 		files{"usr/lib/modules/6/vmlinuz": "kernel", "usr/lib/os-release": "NAME=x\nID=x\nVERSION_ID=1\n"}.write(t, dir)
 		sh(t, "ostree", "commit", "--repo="+root+"/ostree/repo", "-b", branch, "--no-xattrs", dir)
 	}
-	sh(t, "ostree", "admin", "deploy", "--sysroot="+root, "--os=os", "a")
+	sh(t, "ostree", "admin", "deploy", "--sysroot="+root, "--os=os", "first")
 	first, err := filepath.Glob(root + "/ostree/deploy/os/deploy/*.0/etc")
 	if err != nil || len(first) != 1 {
 		t.Fatalf("deployment of the peer: %v %v", first, err)
 	}
 	must(t, change(first[0]))
-	cmd := exec.Command("ostree", "admin", "deploy", "--sysroot="+root, "--os=os", "b")
+	cmd := exec.Command("ostree", "admin", "deploy", "--sysroot="+root, "--os=os", "second")
 	cmd.Env = append(os.Environ(), "OSTREE_SYSROOT_DEBUG=mutable-deployments,no-xattrs")
-	if out, err := cmd.CombinedOutput(); err != nil {
+	out, err := cmd.CombinedOutput()
+	if err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)
 	}
 	all, _ := filepath.Glob(root + "/ostree/deploy/os/deploy/*.0/etc")
@@ -185,7 +187,7 @@ func peerEtc(t *testing.T, cases []int) (string, error) {
 			return etc, nil
 		}
 	}
-	t.Fatal("the peer made no second deployment")
+	t.Fatalf("the peer made no second deployment: %s\n%s", out, sh(t, "ls", "-la", root+"/ostree/deploy/os/deploy"))
 	return "", nil
 }
 

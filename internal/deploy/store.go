@@ -45,6 +45,9 @@ func Open(root string, o Options) (*Store, error) {
 	if err := s.openRepo(); err != nil {
 		return nil, fmt.Errorf("open state root %s: %w", root, err)
 	}
+	if some, err := s.leftovers(); err != nil || !some {
+		return s, err
+	}
 	lock, err := s.Lock(context.Background(), true, 0)
 	switch {
 	case err == nil:
