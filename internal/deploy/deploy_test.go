@@ -29,7 +29,7 @@ import (
 // and "0600 text" gives another mode than 0644.
 type files map[string]string
 
-func (f files) write(t *testing.T, root string) {
+func (f files) write(t testing.TB, root string) {
 	t.Helper()
 	names := make([]string, 0, len(f))
 	for p := range f {
@@ -94,7 +94,7 @@ func dump(t *testing.T, root string) string {
 }
 
 // tempDir is a temporary folder in memory where there is one: these tests sync a lot, and the peer freezes disks.
-func tempDir(t *testing.T) string {
+func tempDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "grove-test-")
 	if err != nil || os.Geteuid() != 0 {
@@ -104,7 +104,7 @@ func tempDir(t *testing.T) string {
 	return dir
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -119,7 +119,7 @@ func open(t *testing.T, root string) *deploy.Store {
 }
 
 // commit puts a tree into the repo.
-func commit(t *testing.T, r *repo.Repo, f files) (ostree.Checksum, tree.Root) {
+func commit(t testing.TB, r *repo.Repo, f files) (ostree.Checksum, tree.Root) {
 	t.Helper()
 	dir := tempDir(t)
 	f.write(t, dir)
@@ -238,7 +238,7 @@ func TestLife(t *testing.T) {
 	clean(t, s)
 }
 
-func mustDeployment(t *testing.T, g *deploy.Guest, id int) *deploy.Deployment {
+func mustDeployment(t testing.TB, g *deploy.Guest, id int) *deploy.Deployment {
 	t.Helper()
 	d, err := g.Deployment(id)
 	must(t, err)
