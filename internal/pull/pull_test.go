@@ -55,8 +55,15 @@ func initRepo(t testing.TB, mode repo.Mode) *repo.Repo {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Config().SetRemotesDir("")
 	r.Config().Set("core", "fsync", "false")
+	if err := r.Config().Save(); err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	if r, err = repo.Open(r.Path()); err != nil {
+		t.Fatal(err)
+	}
+	r.Config().SetRemotesDir("")
 	return r
 }
 
