@@ -38,6 +38,7 @@ func builtinMain(builtins map[string]Builtin) int {
 	if len(os.Args) < 2 {
 		return 127
 	}
+	keepRuntime()
 	if os.Args[0] == helperName {
 		_ = unix.Setrlimit(unix.RLIMIT_CPU, &unix.Rlimit{Cur: helperCPUSec, Max: helperCPUSec})
 		_ = unix.Setrlimit(unix.RLIMIT_DATA, &unix.Rlimit{Cur: helperDataBytes, Max: helperDataBytes})
@@ -68,8 +69,8 @@ func Respawn(name string, args []string, stdin []byte, files []*os.File) (int, e
 	for _, f := range files {
 		fds = append(fds, f.Fd())
 	}
-	pid, err := syscall.ForkExec(selfExe, append([]string{builtinName, name}, args...),
-		&syscall.ProcAttr{Env: os.Environ(), Files: fds})
+	path, argv, fds := builtinStart(selfExe, append([]string{name}, args...), fds)
+	pid, err := syscall.ForkExec(path, argv, &syscall.ProcAttr{Env: os.Environ(), Files: fds})
 	if err != nil {
 		w.Close()
 		return 0, fmt.Errorf("start %s again: %w", name, err)

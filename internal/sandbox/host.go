@@ -87,6 +87,16 @@ func start(ctx context.Context, spec Spec, prepare func(*exec.Cmd)) (*box, error
 		b.cmd.ExtraFiles[selfFD-3] = program
 	}
 	b.cmd.Path = path
+	runtime, err := runtimeFiles()
+	if err != nil {
+		ours.Close()
+		return nil, err
+	}
+	defer closeAll(runtime)
+	if len(runtime) > 0 {
+		b.cmd.ExtraFiles = append(b.cmd.ExtraFiles, make([]*os.File, runtimeFD-3-len(b.cmd.ExtraFiles))...)
+		b.cmd.ExtraFiles = append(b.cmd.ExtraFiles, runtime...)
+	}
 	if prepare != nil {
 		prepare(b.cmd)
 	}
@@ -143,16 +153,11 @@ func initCommand(spec Spec, control *os.File) *exec.Cmd {
 // readOnlySelf gives this program through a read-only mount of its own, so that nobody inside can write to the host's
 // file through /proc/PID/exe. Without the right to do so the plain program is used.
 func readOnlySelf() (*os.File, string) {
-	fd, err := cloneMount(unix.AT_FDCWD, selfExe, false)
+	f, err := openReadOnly(selfExe)
 	if err != nil {
 		return nil, selfExe
 	}
-	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
-	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &attr); err != nil {
-		unix.Close(fd)
-		return nil, selfExe
-	}
-	return os.NewFile(uintptr(fd), selfExe), fmt.Sprintf("/proc/self/fd/%d", fd)
+	return f, fdPath(int(f.Fd()))
 }
 
 // run starts the process from a thread that lives as long as it: the death signal of the kernel is sent when the

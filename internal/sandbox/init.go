@@ -158,9 +158,8 @@ func (s *supervisor) runStep(st Step, res *Result, out *tail) {
 		return
 	}
 	env := mergeEnv(s.spec.Env, st.Env)
-	path, argv := s.program(st, env)
-	attr := &syscall.ProcAttr{Dir: firstOf(st.Dir, s.spec.Chdir, "/"), Env: env,
-		Files: []uintptr{stdin.Fd(), w.Fd(), w.Fd()},
+	path, argv, files := s.program(st, env, []uintptr{stdin.Fd(), w.Fd(), w.Fd()})
+	attr := &syscall.ProcAttr{Dir: firstOf(st.Dir, s.spec.Chdir, "/"), Env: env, Files: files,
 		Sys:   &syscall.SysProcAttr{Setsid: true, Credential: s.credential()}}
 	pid, err := s.fork(path, argv, attr)
 	w.Close()
@@ -230,11 +229,11 @@ func (s *supervisor) stdin(data []byte) (*os.File, func(), error) {
 	}, nil
 }
 
-func (s *supervisor) program(st Step, env []string) (path string, argv []string) {
+func (s *supervisor) program(st Step, env []string, stdio []uintptr) (path string, argv []string, files []uintptr) {
 	if st.Builtin != "" {
-		return s.self, append([]string{builtinName, st.Builtin}, st.Args...)
+		return builtinStart(s.self, append([]string{st.Builtin}, st.Args...), stdio)
 	}
-	return lookPath(st.Argv[0], env), st.Argv
+	return lookPath(st.Argv[0], env), st.Argv, stdio
 }
 
 // lookPath finds a program by the PATH of env in the new root.

@@ -5,6 +5,7 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path"
 	"strconv"
 	"strings"
@@ -123,7 +124,7 @@ func (b *builder) makeRoot() (err error) {
 func (b *builder) overlay() (int, error) {
 	s := b.spec
 	// An overlay that was unmounted, not lost in a crash, is whole: the mark would only forbid to mount it again.
-	_ = unix.Rmdir(s.Work + "/work/incompat/volatile")
+	_ = os.RemoveAll(s.Work + "/work/incompat")
 	fs, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return -1, fmt.Errorf("open overlay: %w", err)
