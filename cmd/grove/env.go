@@ -22,8 +22,8 @@ import (
 	"grove/internal/deploy"
 	"grove/internal/fetch"
 	"grove/internal/guest"
-	"grove/internal/rpmlua"
 	"grove/internal/sandbox"
+	"grove/internal/scriptlet"
 	"grove/internal/solve"
 )
 
@@ -115,16 +115,15 @@ func (a *app) solver() func(solve.Request) (solve.Plan, error) {
 
 // builtins are what this program does when it runs itself: inside a sandbox, or as a helper.
 func builtins() map[string]sandbox.Builtin {
-	return map[string]sandbox.Builtin{
-		"lua": rpmlua.Main,
-		"solve": func(_ []string, in []byte) int {
-			if err := solve.ServeOne(bytes.NewReader(in), os.Stdout); err != nil {
-				fmt.Fprintf(os.Stderr, "solve: %v\n", err)
-				return exitFailed
-			}
-			return exitDone
-		},
+	all := scriptlet.Builtins()
+	all["solve"] = func(_ []string, in []byte) int {
+		if err := solve.ServeOne(bytes.NewReader(in), os.Stdout); err != nil {
+			fmt.Fprintf(os.Stderr, "solve: %v\n", err)
+			return exitFailed
+		}
+		return exitDone
 	}
+	return all
 }
 
 // progress shows what goes on, on a terminal only.

@@ -132,7 +132,7 @@ func (a *app) remoteRefs() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		refs, err := pull.RemoteRefs(cmd.Context(), s.Repo(), args[0], pull.Options{Client: a.client()})
+		refs, err := pull.RefsOf(cmd.Context(), s.Repo(), args[0], pull.Options{Offline: a.offline})
 		if err != nil {
 			return err
 		}

@@ -6,9 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 
 	"grove/internal/compose"
 	"grove/internal/deploy"
+	"grove/internal/durable"
 	"grove/internal/manifest"
 	"grove/internal/ostree"
 	"grove/internal/tree"
@@ -53,6 +56,9 @@ func (e Env) make(ctx context.Context, g *deploy.Guest, m manifest.Manifest, o O
 	if o.DryRun {
 		return c, nil
 	}
+	if err := keepRepoFiles(g, o.RepoFiles); err != nil {
+		return c, err
+	}
 	rep, err := st.Finish(ctx, deploy.Final{
 		Commit: res.Commit, Manifest: m.Encode(), Lock: res.Lock.Encode(), Created: e.Now(), Version: res.Lock.CommitVersion,
 		BaseRef: base.Ref, BaseCommit: base.Commit, MergeFrom: cur,
@@ -64,6 +70,23 @@ func (e Env) make(ctx context.Context, g *deploy.Guest, m manifest.Manifest, o O
 	c.Etc = EtcReport{Kept: rep.EtcKept, Conflicts: rep.EtcConflicts}
 	c.VarFilled = len(rep.VarFilled)
 	return c, nil
+}
+
+// keepRepoFiles copies .repo files that a person gave for this guest beside its deployments.
+func keepRepoFiles(g *deploy.Guest, files []string) error {
+	for _, f := range files {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			return err
+		}
+		if err := durable.MkdirAll(RepoDir(g), 0o755); err != nil {
+			return err
+		}
+		if err := durable.WriteFile(filepath.Join(RepoDir(g), filepath.Base(f)), data, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // sameIntent is true when the manifest says what the deployment's own says.
@@ -128,7 +151,8 @@ func (e Env) compose(ctx context.Context, g *deploy.Guest, cur *deploy.Deploymen
 		}
 	}
 	if layered {
-		if o.Sources, o.ReadKey, err = e.sources(ctx, g, cur, baseTree, m); err != nil {
+		v := view{r: r, base: baseTree, cur: cur}
+		if o.Sources, o.ReadKey, err = e.sources(ctx, g, v, m, in.options.RepoFiles); err != nil {
 			return compose.Result{}, err
 		}
 		return compose.Run(ctx, m, o)

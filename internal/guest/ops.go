@@ -106,7 +106,7 @@ func Search(ctx context.Context, e Env, name, word string) ([]Found, error) {
 	if err != nil {
 		return nil, err
 	}
-	sources, readKey, err := e.sources(ctx, g, cur, t, m)
+	sources, readKey, err := e.sources(ctx, g, view{r: e.Store.Repo(), base: t, cur: cur}, m, nil)
 	if err != nil {
 		return nil, err
 	}

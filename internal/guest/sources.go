@@ -45,18 +45,20 @@ func (e Env) ResolveBase(ctx context.Context, spec string) (ostree.Checksum, err
 		}
 		return c, nil
 	}
-	res, err := pull.Pull(ctx, r, remote, []string{ref}, pull.Options{Client: e.Client, TimestampCheck: true, Progress: e.pullProgress()})
+	res, err := pull.Pull(ctx, r, remote, []string{ref}, pull.Options{TimestampCheck: true, Progress: e.pullProgress()})
 	if err != nil {
 		return ostree.Checksum{}, err
 	}
 	return res.Commits[ref], nil
 }
 
-func (e Env) pullProgress() func(done, total int64) {
+func (e Env) pullProgress() func(pull.Event) {
 	if e.Progress == nil {
 		return nil
 	}
-	return func(done, total int64) { e.Progress(compose.Event{Step: "pull", Done: done, Total: total}) }
+	return func(ev pull.Event) {
+		e.Progress(compose.Event{Step: "pull", Done: int64(ev.Objects), Total: int64(ev.Found)})
+	}
 }
 
 // view reads files of the guest as they will be: what the guest changed in its /etc, else what the base has.
@@ -169,8 +171,7 @@ func RepoDir(g *deploy.Guest) string { return filepath.Join(g.Dir(), "repos.d") 
 
 // sources are the target's own and those given to the guest from outside; the latter win over a source of
 // the same id.
-func (e Env) sources(ctx context.Context, g *deploy.Guest, cur *deploy.Deployment, base *tree.Tree, m manifest.Manifest) ([]rpmmd.Source, func(string) ([]byte, error), error) {
-	v := view{r: e.Store.Repo(), base: base, cur: cur}
+func (e Env) sources(ctx context.Context, g *deploy.Guest, v view, m manifest.Manifest, more []string) ([]rpmmd.Source, func(string) ([]byte, error), error) {
 	files, err := v.repoFiles()
 	if err != nil {
 		return nil, nil, err
@@ -205,6 +206,9 @@ func (e Env) sources(ctx context.Context, g *deploy.Guest, cur *deploy.Deploymen
 			return nil, nil, err
 		}
 		sort.Strings(list)
+		if dir == RepoDir(g) {
+			list = append(list, more...)
+		}
 		for _, f := range list {
 			data, err := os.ReadFile(f)
 			if err != nil {

@@ -87,15 +87,15 @@ func start(ctx context.Context, spec Spec, prepare func(*exec.Cmd)) (*box, error
 		b.cmd.ExtraFiles[selfFD-3] = program
 	}
 	b.cmd.Path = path
-	runtime, err := runtimeFiles()
+	files, err := runtimeFiles()
 	if err != nil {
 		ours.Close()
 		return nil, err
 	}
-	defer closeAll(runtime)
-	if len(runtime) > 0 {
+	defer closeAll(files)
+	if len(files) > 0 {
 		b.cmd.ExtraFiles = append(b.cmd.ExtraFiles, make([]*os.File, runtimeFD-3-len(b.cmd.ExtraFiles))...)
-		b.cmd.ExtraFiles = append(b.cmd.ExtraFiles, runtime...)
+		b.cmd.ExtraFiles = append(b.cmd.ExtraFiles, files...)
 	}
 	if prepare != nil {
 		prepare(b.cmd)
@@ -157,7 +157,7 @@ func readOnlySelf() (*os.File, string) {
 	if err != nil {
 		return nil, selfExe
 	}
-	return f, fdPath(int(f.Fd()))
+	return f, fdPath(selfFD)
 }
 
 // run starts the process from a thread that lives as long as it: the death signal of the kernel is sent when the
