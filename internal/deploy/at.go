@@ -27,6 +27,32 @@ type dir struct {
 	name string // for messages
 }
 
+// finder opens files by their paths below a directory. Asked in sorted order it opens each folder once.
+type finder struct {
+	dir
+	at     string
+	parent dir
+}
+
+// openPath opens a regular file, following no link.
+func (f *finder) openPath(p string) (*os.File, error) {
+	if at := path.Dir(p); f.parent.f == nil || at != f.at {
+		f.close()
+		parent, err := f.walkTo(at)
+		if err != nil {
+			return nil, err
+		}
+		f.parent, f.at = parent, at
+	}
+	return f.parent.open(path.Base(p))
+}
+
+// close closes the folder opened last, not the directory itself.
+func (f *finder) close() {
+	f.parent.Close()
+	f.parent = dir{}
+}
+
 // openDir opens a directory by its path. Only the last element is protected: the path must be ours.
 func openDir(path string) (dir, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
@@ -207,28 +233,28 @@ type copier struct {
 
 // copyXattrs carries over what may be set; labels and capabilities need root.
 func (c copier) copyXattrs(from, to *os.File) error {
-	src, dst := fmt.Sprintf("/proc/self/fd/%d", from.Fd()), fmt.Sprintf("/proc/self/fd/%d", to.Fd())
-	size, err := unix.Listxattr(src, nil)
+	src, dst := int(from.Fd()), int(to.Fd())
+	size, err := unix.Flistxattr(src, nil)
 	if err != nil || size == 0 {
 		return ignoreUnsupported(err)
 	}
 	buf := make([]byte, size)
-	if size, err = unix.Listxattr(src, buf); err != nil {
+	if size, err = unix.Flistxattr(src, buf); err != nil {
 		return err
 	}
 	for _, name := range strings.Split(strings.TrimRight(string(buf[:size]), "\x00"), "\x00") {
 		if name == "user.ostreemeta" || strings.HasPrefix(name, "trusted.overlay.") {
 			continue
 		}
-		n, err := unix.Getxattr(src, name, nil)
+		n, err := unix.Fgetxattr(src, name, nil)
 		if err != nil {
 			return fmt.Errorf("read xattr %s of %s: %w", name, from.Name(), err)
 		}
 		value := make([]byte, n)
-		if n, err = unix.Getxattr(src, name, value); err != nil {
+		if n, err = unix.Fgetxattr(src, name, value); err != nil {
 			return fmt.Errorf("read xattr %s of %s: %w", name, from.Name(), err)
 		}
-		if err := unix.Setxattr(dst, name, value[:n], 0); err != nil && (c.owners || !errors.Is(err, unix.EPERM)) {
+		if err := unix.Fsetxattr(dst, name, value[:n], 0); err != nil && (c.owners || !errors.Is(err, unix.EPERM)) {
 			if ignoreUnsupported(err) != nil {
 				return fmt.Errorf("set xattr %s of %s: %w", name, to.Name(), err)
 			}

@@ -51,7 +51,7 @@ type threeEtc struct {
 }
 
 // sameNode tells whether two entries are equal by what OSTree compares: kind, mode, owner, link, content.
-func sameNode(p string, a, b node, da, db dir) (bool, error) {
+func sameNode(p string, a, b node, da, db *finder) (bool, error) {
 	if a.kind != b.kind || a.mode != b.mode && a.kind != kindLink || a.uid != b.uid || a.gid != b.gid || a.link != b.link {
 		return false, nil
 	}
@@ -71,11 +71,13 @@ func sameNode(p string, a, b node, da, db dir) (bool, error) {
 		return false, err
 	}
 	defer fb.Close()
-	return sameContent(fa, fb)
+	return sameContent(fa, fb, a.size)
 }
 
-func sameContent(a, b io.Reader) (bool, error) {
-	ba, bb := make([]byte, 32<<10), make([]byte, 32<<10)
+// sameContent compares what both give; size is what is expected.
+func sameContent(a, b io.Reader, size int64) (bool, error) {
+	n := min(size+1, 32<<10) // one more, so that the end comes with the first read
+	ba, bb := make([]byte, n), make([]byte, n)
 	for {
 		na, ea := io.ReadFull(a, ba)
 		nb, eb := io.ReadFull(b, bb)
@@ -92,16 +94,6 @@ func sameContent(a, b io.Reader) (bool, error) {
 			return endA == endB, nil
 		}
 	}
-}
-
-// openPath opens a regular file at a path below d, following no link.
-func (d dir) openPath(p string) (*os.File, error) {
-	parent, err := d.walkTo(path.Dir(p))
-	if err != nil {
-		return nil, err
-	}
-	defer parent.Close()
-	return parent.open(path.Base(p))
 }
 
 // EtcDiff returns what was changed in a deployment's /etc against its defaults, sorted by path. What is below an
@@ -128,6 +120,9 @@ func EtcDiff(d Deployment) ([]Change, error) {
 	if err != nil {
 		return nil, err
 	}
+	fd, fl := &finder{dir: defaults}, &finder{dir: local}
+	defer fd.close()
+	defer fl.close()
 	var out []Change
 	for _, p := range paths(a, b) {
 		from, had := a[p]
@@ -144,7 +139,7 @@ func EtcDiff(d Deployment) ([]Change, error) {
 				out = append(out, Change{p, Added})
 			}
 		default:
-			same, err := sameNode(p, from, to, defaults, local)
+			same, err := sameNode(p, from, to, fd, fl)
 			if err != nil {
 				return nil, err
 			}

@@ -32,6 +32,10 @@ const (
 //	source  ostree src/libostree/ostree-sysroot-deploy.c, merge_configuration_from; one difference: the attributes of a
 //	        directory that were changed here are kept
 func planEtc(t threeEtc, r *Report) ([]step, error) {
+	old, local, new := &finder{dir: t.oldDir}, &finder{dir: t.localDir}, &finder{dir: t.newDir}
+	defer old.close()
+	defer local.close()
+	defer new.close()
 	var steps []step
 	gone := "" // a removed directory: what is below needs no word
 	for _, p := range paths(t.old, t.local, t.new) {
@@ -56,11 +60,11 @@ func planEtc(t threeEtc, r *Report) ([]step, error) {
 		case !has:
 			continue // a new default, or nowhere any more
 		}
-		unchanged, err := same(had, p, l, o, t.localDir, t.oldDir)
+		unchanged, err := same(had, p, l, o, local, old)
 		if err != nil {
 			return nil, err
 		}
-		follows, err := same(had && will, p, o, n, t.oldDir, t.newDir)
+		follows, err := same(had && will, p, o, n, old, new)
 		if err != nil {
 			return nil, err
 		}
@@ -80,7 +84,7 @@ func planEtc(t threeEtc, r *Report) ([]step, error) {
 			}
 			continue
 		}
-		equal, err := same(will, p, l, n, t.localDir, t.newDir)
+		equal, err := same(will, p, l, n, local, new)
 		if err != nil {
 			return nil, err
 		}
@@ -98,7 +102,7 @@ func planEtc(t threeEtc, r *Report) ([]step, error) {
 }
 
 // same is sameNode where both sides are there, else false.
-func same(both bool, p string, a, b node, da, db dir) (bool, error) {
+func same(both bool, p string, a, b node, da, db *finder) (bool, error) {
 	if !both {
 		return false, nil
 	}
