@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"grove/internal/gvariant"
 	"grove/internal/ostree"
@@ -23,11 +24,19 @@ const (
 	keyDigest    = "grove.pkg.digest"    // s: sha256 of the package file
 	keyHeader    = "grove.pkg.header"    // ay: the header blob
 	keySignature = "grove.pkg.signature" // ay: the signature header blob
-	keyOwners    = "grove.pkg.owners"    // a(ssuayb): path user group mode caps dir, with the strings apart
+	keyOwners    = "grove.pkg.owners"    // a(sssuayb): path, user, group, mode, caps, dir
 	keyTmpfiles  = "grove.pkg.tmpfiles"  // as
 	keyPaths     = "grove.pkg.paths"     // as
 	keyDropped   = "grove.pkg.dropped"   // as
+	keySkipped   = "grove.pkg.skipped"   // as
+	keyVariant   = "grove.pkg.variant"   // s
 )
+
+// loadKeys are all of them with their types, but for the version.
+var loadKeys = []struct{ key, typ string }{
+	{keyDigest, "s"}, {keyHeader, "ay"}, {keySignature, "ay"}, {keyOwners, "a(sssuayb)"}, {keyTmpfiles, "as"}, {keyPaths, "as"},
+	{keyDropped, "as"}, {keySkipped, "as"}, {keyVariant, "s"},
+}
 
 // Ref names the package's commit.
 //
@@ -53,8 +62,11 @@ func quote(s string) string {
 	return b.String()
 }
 
-// writeCommit stages the package commit and its ref.
+// writeCommit stages the package commit and its ref. What the format of a commit cannot hold as text is refused.
 func writeCommit(tx *repo.Tx, r *Result) error {
+	if err := r.checkText(); err != nil {
+		return err
+	}
 	n := r.Header.NEVRA()
 	built, _ := r.Header.Uint32(rpm.TagBuildTime)
 	var sig []byte
@@ -73,7 +85,9 @@ func writeCommit(tx *repo.Tx, r *Result) error {
 		{Key: keyOwners, Value: gvariant.Array("(sssuayb)", owners...)},
 		{Key: keyPaths, Value: gvariant.Strings(r.Paths)},
 		{Key: keySignature, Value: gvariant.Bytes(sig)},
+		{Key: keySkipped, Value: gvariant.Strings(r.Skipped)},
 		{Key: keyTmpfiles, Value: gvariant.Strings(r.Tmpfiles)},
+		{Key: keyVariant, Value: gvariant.String(r.Variant)},
 		{Key: keyVersion, Value: gvariant.Uint32(Version)},
 	}
 	sum, err := tx.PutCommit(ostree.Commit{Metadata: d, Subject: n.String(), Timestamp: uint64(built), Tree: r.Root.Tree, Meta: r.Root.Meta})
@@ -82,6 +96,22 @@ func writeCommit(tx *repo.Tx, r *Result) error {
 	}
 	r.Commit = sum
 	return tx.SetRef(Ref(n), sum)
+}
+
+// checkText refuses names that are not UTF-8: they would come back as others.
+func (r *Result) checkText() error {
+	lists := [][]string{r.Tmpfiles, r.Paths, r.Dropped, r.Skipped, {r.Header.NEVRA().String(), r.Digest, r.Variant}}
+	for _, o := range r.Owners {
+		lists = append(lists, []string{o.User, o.Group})
+	}
+	for _, list := range lists {
+		for _, s := range list {
+			if !utf8.ValidString(s) {
+				return fmt.Errorf("%q is not UTF-8", s)
+			}
+		}
+	}
+	return nil
 }
 
 // Load gives back what Import gave, from the commit alone.
@@ -109,8 +139,8 @@ func Load(r *repo.Repo, commit ostree.Checksum) (Result, error) {
 		return res, fmt.Errorf("package commit %s: rules %d, wanted %d: %w", commit, n, Version, ErrStale)
 	}
 	values := map[string]gvariant.Value{}
-	for key, typ := range map[string]string{keyDigest: "s", keyHeader: "ay", keySignature: "ay", keyOwners: "a(sssuayb)", keyTmpfiles: "as", keyPaths: "as", keyDropped: "as"} {
-		values[key] = get(key, typ)
+	for _, k := range loadKeys {
+		values[k.key] = get(k.key, k.typ)
 	}
 	if err != nil {
 		return res, err
@@ -119,6 +149,8 @@ func Load(r *repo.Repo, commit ostree.Checksum) (Result, error) {
 	res.Tmpfiles = values[keyTmpfiles].Strings()
 	res.Paths = values[keyPaths].Strings()
 	res.Dropped = values[keyDropped].Strings()
+	res.Skipped = values[keySkipped].Strings()
+	res.Variant = values[keyVariant].Str()
 	res.Owners = readOwners(values[keyOwners])
 	return res, res.readHeaders(values[keyHeader], values[keySignature])
 }

@@ -17,7 +17,7 @@ const optDir = "usr/lib/opt"
 // mapped is where a path of a package goes.
 type mapped struct {
 	path   string // in the tree; "" = nowhere
-	run    bool   // below /run: described, not stored
+	run    string // below /run: described, not stored
 	refuse string // why there is no place for it
 }
 
@@ -26,7 +26,7 @@ type mapped struct {
 //	shape   "/etc/hosts" -> "usr/etc/hosts"; "/bin/sh" -> "usr/bin/sh"; "/var/lib/x" -> "usr/share/factory/var/lib/x"
 //	source  rpm-ostree src/libpriv/rpmostree-importer.cxx, for all but /var, which is kept whole here
 func MapPath(p string) (string, bool) {
-	m := mapPath(p, false)
+	m := mapPath(p, typeLink)
 	return m.path, m.path != ""
 }
 
@@ -36,16 +36,19 @@ var merged = map[string]bool{"bin": true, "sbin": true, "lib": true, "lib32": tr
 // throughVar are the top-level places that lead into /var, with their names there.
 var throughVar = map[string]string{"home": "home", "mnt": "mnt", "root": "roothome", "srv": "srv"}
 
-// plainTop are top-level directories that every root has: mount points.
+// plainTop are top-level directories that every root has as they are: mount points, and those of the boot.
 var plainTop = map[string]bool{
-	"afs": true, "boot": true, "dev": true, "media": true, "proc": true, "run": true, "sys": true, "sysroot": true, "tmp": true, "var": true,
+	"afs": true, "boot": true, "dev": true, "proc": true, "run": true, "sys": true, "sysroot": true, "tmp": true,
 }
+
+// madeByCompose are the places where a composed tree has links or nothing: a package's own directories there are not taken.
+var madeByCompose = map[string]bool{"media": true, "opt": true, "usr/local": true, "var": true}
 
 // databases are where rpm keeps its own database, which grove writes itself.
 var databases = []string{"var/lib/rpm", "usr/lib/sysimage/rpm", "usr/share/rpm"}
 
-// mapPath is the rule for one path.
-func mapPath(name string, dir bool) mapped {
+// mapPath is the rule for one path; typ are the type bits of its mode.
+func mapPath(name string, typ uint32) mapped {
 	clean := strings.TrimPrefix(path.Clean("/"+name), "/")
 	if clean == "" {
 		return mapped{}
@@ -57,7 +60,9 @@ func mapPath(name string, dir bool) mapped {
 	}
 	top, rest, below := strings.Cut(clean, "/")
 	switch {
-	case clean == "usr/local" || clean == "etc" || clean == "var" && dir:
+	case !below:
+		return mapTop(clean, typ)
+	case clean == "usr/local":
 		return mapped{}
 	case strings.HasPrefix(clean, "usr/local/"):
 		return mapped{path: Factory + "/usrlocal/" + strings.TrimPrefix(clean, "usr/local/")}
@@ -65,51 +70,56 @@ func mapPath(name string, dir bool) mapped {
 		return mapped{path: clean}
 	case top == "etc":
 		return mapped{path: "usr/etc/" + rest}
-	case clean == "var/run" || clean == "var/lock":
-		return mapped{path: factoryLink(clean, dir)}
-	case strings.HasPrefix(clean, "var/run/"):
-		return mapped{run: true}
-	case strings.HasPrefix(clean, "var/lock/"):
-		return mapped{}
 	case top == "var":
-		return mapped{path: Factory + "/" + rest}
-	case top == "run" && below:
-		return mapped{run: true}
-	case merged[top] && below:
-		return mapped{path: "usr/" + clean}
-	case top == "opt" && below:
-		return mapped{path: optDir + "/" + rest}
-	case throughVar[top] != "" && below:
-		return mapped{path: Factory + "/" + throughVar[top] + "/" + rest}
-	case top == "boot" && below:
-		return mapped{path: "usr/lib/ostree-boot/" + rest}
-	case throughVar[top] != "" || top == "opt" || top == "media":
-		return mapped{} // compose makes the link that stands here
-	}
-	return mapTop(clean, top, dir, below)
-}
-
-// factoryLink keeps /var/run and /var/lock only as the links that they are today.
-func factoryLink(clean string, dir bool) string {
-	if dir {
-		return ""
-	}
-	return Factory + "/" + strings.TrimPrefix(clean, "var/")
-}
-
-// mapTop decides on what is left: entries of the top level itself.
-func mapTop(clean, top string, dir, below bool) mapped {
-	switch {
-	case merged[top] && dir:
-		return mapped{path: "usr/" + top} // a package that owns /lib as a directory means the one it leads to
+		return mapVar(rest, typ)
+	case top == "run":
+		return mapped{run: "/run/" + rest}
 	case merged[top]:
-		return mapped{path: top} // the link itself
-	case plainTop[top] && !below && dir:
-		return mapped{path: top}
-	case plainTop[top]:
-		return mapped{} // content of a mount point would never be seen
-	case !below && !dir:
-		return mapped{path: top}
+		return mapped{path: "usr/" + clean}
+	case top == "opt":
+		return mapped{path: optDir + "/" + rest}
+	case throughVar[top] != "":
+		return mapped{path: Factory + "/" + throughVar[top] + "/" + rest}
+	case top == "boot":
+		return mapped{path: "usr/lib/ostree-boot/" + rest}
+	case plainTop[top] || top == "media":
+		return mapped{} // below a mount point it would never be seen
 	}
-	return mapped{refuse: fmt.Sprintf("path /%s has no place in an immutable tree (known at the top: usr etc var opt home root srv mnt boot run)", clean)}
+	return mapped{refuse: noPlace(clean)}
+}
+
+// mapVar is the rule for what lies below /var. /var/run and /var/lock lead to /run in every system of today.
+func mapVar(rest string, typ uint32) mapped {
+	top, below, deeper := strings.Cut(rest, "/")
+	at := map[string]string{"run": "/run/", "lock": "/run/lock/"}[top]
+	switch {
+	case at != "" && deeper:
+		return mapped{run: at + below}
+	case at != "" && typ == typeDir:
+		return mapped{}
+	}
+	return mapped{path: Factory + "/" + rest}
+}
+
+// mapTop is the rule for the entries of the top level itself: directories that are known, and links.
+func mapTop(clean string, typ uint32) mapped {
+	switch {
+	case madeByCompose[clean] || throughVar[clean] != "":
+		return mapped{}
+	case clean == "usr" && typ == typeDir:
+		return mapped{path: clean}
+	case clean == "etc" && typ == typeDir:
+		return mapped{path: "usr/etc"}
+	case merged[clean] && typ == typeDir:
+		return mapped{path: "usr/" + clean} // a package that owns /lib as a directory means the one it leads to
+	case plainTop[clean] && typ == typeDir:
+		return mapped{path: clean}
+	case typ == typeLink && clean != "usr" && clean != "etc":
+		return mapped{path: clean}
+	}
+	return mapped{refuse: noPlace(clean)}
+}
+
+func noPlace(clean string) string {
+	return fmt.Sprintf("/%s has no place in an immutable tree (known at the top are usr etc var opt home root srv mnt boot run, and links)", clean)
 }
