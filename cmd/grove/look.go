@@ -29,6 +29,9 @@ func (a *app) printChange(c guest.Change) {
 	for _, s := range c.Satisfied {
 		a.printf("  (%s is part of the base already)\n", s)
 	}
+	for _, p := range c.Newer {
+		a.printf("  (newer: %s; grove upgrade %s takes it)\n", p, c.Guest)
+	}
 	for _, p := range c.Etc.Conflicts {
 		a.printf("  /etc/%s: changed here and by the packages; yours stays (the new default: /usr/etc/%s)\n", p, p)
 	}

@@ -31,6 +31,7 @@ type baseTree struct {
 	dbPath  string // where the rpmdb lies in the tree
 	version string
 	stamp   uint64
+	sources map[string]bool // ids of the sources it was made from; none = not known
 }
 
 // rpmdbPlaces are where a base may keep its rpmdb, the first that has one counts.
@@ -64,7 +65,7 @@ func openBase(_ context.Context, b *build) error {
 		return err
 	}
 	b.base.tree, b.base.stamp = t, c.Timestamp
-	b.base.version = CommitVersion(c)
+	b.base.version, b.base.sources = CommitVersion(c), baseSources(c)
 	dir, place, err := ExtractRpmdb(b.o.Repo, t, filepath.Join(b.o.Scratch, "rpmdb-base"))
 	if errors.Is(err, repo.ErrNotFound) {
 		return nil // a base that was not made of packages

@@ -107,6 +107,9 @@ func (b *build) metadata(version string) gvariant.Dict {
 		names = append(names, p.meta.NEVRA.String())
 	}
 	add(KeyPackages, gvariant.Strings(names))
+	if b.o.Base == nil {
+		add(KeySources, gvariant.Strings(b.usedSources()))
+	}
 	add(KeyUsers, gvariant.Strings(b.users))
 	if b.o.Ref != "" {
 		add("ostree.ref-binding", gvariant.Strings([]string{b.o.Ref}))
@@ -175,4 +178,13 @@ func LockedIDs(c ostree.Commit) (users, groups []string) {
 		groups = v.Strings()
 	}
 	return users, groups
+}
+
+// usedSources are the ids of the sources that the picked packages come from, sorted.
+func (b *build) usedSources() []string {
+	ids := map[string]bool{}
+	for _, p := range b.picks {
+		ids[p.source] = true
+	}
+	return sortedKeys(ids)
 }

@@ -59,6 +59,7 @@ type Options struct {
 	ReadFile   func(name string) ([]byte, error)
 
 	Arch       string // "" = this machine's
+	Newest     bool   // upgrade: take the newest of every source; else what is there stays, and the base's own sources come first
 	Refresh    bool   // ask the sources for new metadata
 	Offline    bool
 	NoGPGCheck bool
@@ -78,6 +79,7 @@ type Result struct {
 	Unchanged bool     // Options.Unchanged said so; nothing was made
 	Warnings  []string // for the person: a source that was left out, a scriptlet that only rpm would forgive
 	Satisfied []string // requests that the base fulfils already
+	Newer     []string // requested packages of which a source has a newer version than was taken
 	Layered   []rpm.NEVRA
 }
 
@@ -86,18 +88,19 @@ type build struct {
 	m manifest.Manifest
 	o Options
 
-	base          baseTree          // openBase
-	sources       []*rpmmd.Metadata // resolve
-	locals        []localPackage    // resolve
-	picks         []pick            // resolve: in transaction order
-	removed       []*rpm.Header     // resolve: installed packages that go away
-	inputs        string            // resolve
-	stamp         uint64            // resolve: seconds; the time of everything written
-	packages      []imported        // fetch
-	tree          *tree.Tree        // unpack, then every later step
-	checkedOut    *tree.Tree        // scripts: what Options.Checkout holds now
-	accounts      accounts.DB       // accounts: those of base and packages' own files
-	users, groups []string          // accounts: lines that packages made
+	base          baseTree                 // openBase
+	sources       []*rpmmd.Metadata        // resolve
+	locals        []localPackage           // resolve
+	kept          []manifest.LockedPackage // resolve: packages of the run before, in the order of keptRepo
+	picks         []pick                   // resolve: in transaction order
+	removed       []*rpm.Header            // resolve: installed packages that go away
+	inputs        string                   // resolve
+	stamp         uint64                   // resolve: seconds; the time of everything written
+	packages      []imported               // fetch
+	tree          *tree.Tree               // unpack, then every later step
+	checkedOut    *tree.Tree               // scripts: what Options.Checkout holds now
+	accounts      accounts.DB              // accounts: those of base and packages' own files
+	users, groups []string                 // accounts: lines that packages made
 	tx            *repo.Tx
 	result        Result
 }

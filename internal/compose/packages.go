@@ -151,6 +151,21 @@ func (b *build) cached(n rpm.NEVRA, sum string) (importer.Result, bool, error) {
 	return r, r.Digest == sum, nil
 }
 
+// cachedLocked finds the package of a lock in the cache.
+func (b *build) cachedLocked(n rpm.NEVRA, l manifest.LockedPackage) (importer.Result, bool, error) {
+	d := digestOf(l.Digest)
+	if d.Algo != "sha256" {
+		return importer.Result{}, false, nil
+	}
+	return b.cached(n, d.Hex)
+}
+
+// digestOf splits "sha256:HEX".
+func digestOf(s string) rpm.Digest {
+	algo, hash, _ := strings.Cut(s, ":")
+	return rpm.Digest{Algo: algo, Hex: hash}
+}
+
 // fetchPackages brings every picked package into the package cache and checks its signature.
 func fetchPackages(ctx context.Context, b *build) error {
 	b.packages = make([]imported, len(b.picks))

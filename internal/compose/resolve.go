@@ -122,7 +122,11 @@ func (b *build) resolveBySolver(ctx context.Context) error {
 		b.warn("source left out: %s", d)
 	}
 	b.result.Satisfied = plan.Satisfied
-	return b.keep(req, plan)
+	if err := b.keep(req, plan); err != nil {
+		return err
+	}
+	b.result.Newer = b.newer()
+	return nil
 }
 
 // wants is what the manifest asks the solver for, groups as they are written.
@@ -194,7 +198,10 @@ func (b *build) request(wants []string) (solve.Request, error) {
 		NoWeak: b.m.Recommends != nil && !*b.m.Recommends,
 	}
 	for _, md := range b.sources {
-		req.Repos = append(req.Repos, solve.Repo{ID: md.Source.ID, Priority: md.Source.Priority, Cost: md.Source.Cost, Packages: md.Packages})
+		req.Repos = append(req.Repos, solve.Repo{ID: md.Source.ID, Priority: b.priority(md.Source), Cost: md.Source.Cost, Packages: md.Packages})
+	}
+	if err := b.keptRepo(&req); err != nil {
+		return req, err
 	}
 	for _, h := range b.base.headers {
 		m, err := h.Meta()
@@ -256,7 +263,7 @@ func (b *build) group(id string) ([]string, error) {
 // solveWithFiles asks once with what primary lists of files, and again with all file lists where a
 // request or a dependency names a path that nothing provides.
 func (b *build) solveWithFiles(ctx context.Context, req solve.Request) (solve.Plan, error) {
-	paths := missingPaths(req)
+	paths := solve.MissingPaths(req)
 	if len(paths) > 0 {
 		for i, md := range b.sources {
 			if err := md.LoadFilelists(ctx, paths...); err != nil {
@@ -266,45 +273,6 @@ func (b *build) solveWithFiles(ctx context.Context, req solve.Request) (solve.Pl
 		}
 	}
 	return b.o.Solve(req)
-}
-
-// missingPaths are the absolute paths that requests and dependencies name and no package known so far has.
-func missingPaths(req solve.Request) []string {
-	want := map[string]bool{}
-	for _, s := range req.Install {
-		if strings.HasPrefix(s, "/") {
-			want[s] = true
-		}
-	}
-	lists := [][]rpm.Meta{req.Local}
-	for _, r := range req.Repos {
-		lists = append(lists, r.Packages)
-	}
-	for _, l := range lists {
-		for _, p := range l {
-			for _, d := range p.Requires {
-				if strings.HasPrefix(d.Name, "/") {
-					want[d.Name] = true
-				}
-			}
-		}
-	}
-	for _, l := range append(lists, req.Installed) {
-		for _, p := range l {
-			for _, f := range p.Files {
-				delete(want, f)
-			}
-			for _, d := range p.Provides {
-				delete(want, d.Name)
-			}
-		}
-	}
-	out := make([]string, 0, len(want))
-	for w := range want {
-		out = append(out, w)
-	}
-	sort.Strings(out)
-	return out
 }
 
 // keep turns the solver's answer into picks.
@@ -317,6 +285,9 @@ func (b *build) keep(req solve.Request, plan solve.Plan) error {
 		k := pick{source: p.Repo, requested: p.Requested, reason: p.Reason}
 		if md := mds[p.Repo]; md != nil {
 			k.md, k.meta = md, md.Packages[p.Index]
+		} else if p.Repo == keptRepo {
+			l := b.kept[p.Index]
+			k.source, k.meta = l.Source, lockedMeta(l, req.Repos[len(req.Repos)-1].Packages[p.Index])
 		} else {
 			k.source, k.meta = LocalSource, req.Local[p.Index]
 		}

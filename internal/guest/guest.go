@@ -57,6 +57,7 @@ type Change struct {
 	Etc       EtcReport   `json:"etc"`
 	VarFilled int         `json:"var_filled,omitempty"` // entries that /var lacked
 	Satisfied []string    `json:"satisfied,omitempty"`  // requests that the base fulfils already
+	Newer     []string    `json:"newer,omitempty"`      // newer versions that grove upgrade would take
 	Warnings  []string    `json:"warnings,omitempty"`
 	Base      BaseState   `json:"base"`
 }

@@ -44,7 +44,7 @@ func (e Env) make(ctx context.Context, g *deploy.Guest, m manifest.Manifest, o O
 	if err != nil {
 		return c, err
 	}
-	c.Warnings, c.Satisfied, c.Commit = res.Warnings, res.Satisfied, res.Commit.String()
+	c.Warnings, c.Satisfied, c.Newer, c.Commit = res.Warnings, res.Satisfied, res.Newer, res.Commit.String()
 	c.Base = BaseState{Ref: base.Ref, Commit: base.Commit.String(), Version: res.Lock.Base.Version}
 	if cur != nil && (res.Unchanged || res.Commit == cur.Commit) && o.sameIntent(cur, m) {
 		c.Unchanged, c.Commit = true, cur.Commit.String()
@@ -143,7 +143,7 @@ func (e Env) compose(ctx context.Context, g *deploy.Guest, cur *deploy.Deploymen
 	o := compose.Options{
 		Repo: r, CacheDir: e.Store.CacheDir(), Scratch: in.staged.Scratch(), Checkout: in.staged.Root(),
 		Client: e.Client, Base: &in.base, Lock: in.options.Lock, Previous: in.previous, LocalFiles: in.options.LocalFiles,
-		Refresh: in.options.Refresh, Offline: e.Offline, NoGPGCheck: e.NoGPGCheck, Solve: e.Solve, Progress: e.Progress,
+		Newest: in.options.Pull && cur != nil, Refresh: in.options.Refresh, Offline: e.Offline, NoGPGCheck: e.NoGPGCheck, Solve: e.Solve, Progress: e.Progress,
 	}
 	if cur != nil {
 		o.Unchanged = func(inputs string) bool {
