@@ -178,10 +178,15 @@ func describeEntry(t *testing.T, r *repo.Repo, e tree.Entry) string {
 	return fmt.Sprintf("f %o %s - %s", h.Mode&0o7777, hex.EncodeToString(sum.Sum(nil)), caps)
 }
 
+// BenchmarkImportClosure imports 41 packages, 17 MB packed, 60 MB unpacked, one after another, into the mode that guests are kept in.
 func BenchmarkImportClosure(b *testing.B) {
+	if os.Geteuid() != 0 {
+		b.Skip("needs root")
+	}
 	_, files := closure(b)
 	for b.Loop() {
-		r := newRepo(b)
+		r, err := repo.Init(filepath.Join(b.TempDir(), "repo"), repo.Bare)
+		ok(b, err)
 		tx, err := r.Begin(context.Background())
 		ok(b, err)
 		for _, f := range files {
@@ -189,6 +194,7 @@ func BenchmarkImportClosure(b *testing.B) {
 			ok(b, err)
 		}
 		ok(b, tx.Commit())
+		ok(b, r.Close())
 	}
 }
 
