@@ -34,6 +34,8 @@ type primaryParser struct {
 	want  bool
 	algo  string
 	all   []rpm.Meta
+
+	before rpm.Meta // the package before this one: packages of one source stand together and share texts
 }
 
 // ParsePrimary reads primary.xml, uncompressed.
@@ -52,9 +54,7 @@ func ParsePrimary(r io.Reader) ([]rpm.Meta, error) {
 		}
 		if err == nil && root && kind == tokenStart {
 			root = false
-			if string(p.s.name) != "metadata" {
-				err = p.s.fail("root element %.40q, wanted metadata", p.s.name)
-			}
+			err = p.root()
 		}
 		if err == nil {
 			err = p.token(kind)
@@ -66,6 +66,22 @@ func ParsePrimary(r io.Reader) ([]rpm.Meta, error) {
 			return nil, fmt.Errorf("primary: %w", err)
 		}
 	}
+}
+
+// maxReserve bounds the memory that is taken because a file says how many packages it has.
+const maxReserve = 100_000
+
+func (p *primaryParser) root() error {
+	if string(p.s.name) != "metadata" {
+		return p.s.fail("root element %.40q, wanted metadata", p.s.name)
+	}
+	return p.each(func(name string, v []byte) error {
+		var n int64
+		if name == "packages" && number(&n, true, v) == nil && n > 0 {
+			p.all = make([]rpm.Meta, 0, min(n, maxReserve))
+		}
+		return nil
+	})
 }
 
 func (p *primaryParser) token(kind tokenKind) error {
@@ -82,6 +98,7 @@ func (p *primaryParser) token(kind tokenKind) error {
 	case tokenStart:
 		if !p.in {
 			if string(p.s.name) == "package" {
+				p.before = p.p
 				p.in, p.p, p.list, p.want = true, rpm.Meta{}, nil, false
 				p.files = p.files[:0]
 			}
@@ -309,15 +326,15 @@ func (p *primaryParser) endElement() error {
 		}
 		p.files = append(p.files, string(p.text))
 	case "name":
-		p.p.Name = p.intern.get(p.text)
+		p.p.Name = likeBefore(p.text, p.before.Name)
 	case "arch":
 		p.p.Arch = p.intern.get(p.text)
 	case "summary":
-		p.p.Summary = p.intern.get(p.text)
+		p.p.Summary = likeBefore(p.text, p.before.Summary)
 	case "description":
-		p.p.Description = p.intern.get(p.text)
+		p.p.Description = likeBefore(p.text, p.before.Description)
 	case "url":
-		p.p.URL = p.intern.get(p.text)
+		p.p.URL = likeBefore(p.text, p.before.URL)
 	case "license":
 		p.p.License = p.intern.get(p.text)
 	case "vendor":
@@ -325,7 +342,7 @@ func (p *primaryParser) endElement() error {
 	case "group":
 		p.p.Group = p.intern.get(p.text)
 	case "sourcerpm":
-		p.p.SourceRPM = p.intern.get(p.text)
+		p.p.SourceRPM = likeBefore(p.text, p.before.SourceRPM)
 	case "checksum":
 		sum := strings.ToLower(strings.TrimSpace(string(p.text)))
 		if err := checkDigest(p.algo, sum); err != nil {
@@ -353,22 +370,9 @@ func (p *primaryParser) finish() error {
 	if len(p.files) > 0 {
 		m.Files = slices.Clone(p.files)
 	}
-	if m.Arch != "src" && m.Arch != "nosrc" {
-		m.Provides = withSelf(m.Provides, m.NEVRA)
-	}
 	p.all = append(p.all, *m)
 	p.in = false
 	return nil
-}
-
-// withSelf adds "name = evr", which every package provides whether it says so or not; rpm.Header.Meta adds it as well.
-func withSelf(provides []rpm.Dep, n rpm.NEVRA) []rpm.Dep {
-	for _, d := range provides {
-		if d.Name == n.Name && d.Flags == rpm.SenseEqual && d.EVR == n.EVR {
-			return provides
-		}
-	}
-	return append(provides, rpm.Dep{Name: n.Name, Flags: rpm.SenseEqual, EVR: n.EVR})
 }
 
 // checksumAlgo gives the common name of an algorithm; "sha" is what old tools called sha1.
@@ -391,6 +395,14 @@ func checkDigest(algo, sum string) error {
 		return fmt.Errorf("%s checksum %.140q is not %d hex digits", algo, sum, 2*size)
 	}
 	return nil
+}
+
+// likeBefore gives b as a string, the one from before if it is the same.
+func likeBefore(b []byte, before string) string {
+	if string(b) == before {
+		return before
+	}
+	return strings.ToValidUTF8(string(b), "\uFFFD")
 }
 
 // interner keeps one copy of each string. Names and versions of dependencies come back some ten times each.

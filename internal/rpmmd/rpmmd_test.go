@@ -123,7 +123,6 @@ func sampleMeta() []rpm.Meta {
 		Location: "Packages/m/moss-1.2-3.x86_64.rpm", Digest: rpm.Digest{Algo: "sha256", Hex: sumA}, HeaderStart: 10, HeaderEnd: 20,
 	}, {
 		NEVRA:    rpm.NEVRA{Name: "fern", EVR: rpm.EVR{Epoch: "2", Version: "5", Release: "1"}, Arch: "noarch"},
-		Provides: []rpm.Dep{{Name: "fern", Flags: rpm.SenseEqual, EVR: rpm.EVR{Epoch: "2", Version: "5", Release: "1"}}},
 		Location: "https://cdn.example.org/x/fern.rpm", Digest: rpm.Digest{Algo: "sha1", Hex: "0123456789012345678901234567890123456789"},
 	}}
 }

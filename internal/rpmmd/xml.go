@@ -174,7 +174,7 @@ func (s *scanner) tag() (kind tokenKind, skipped bool, err error) {
 		s.pos += n + 1
 		return 0, true, nil
 	case '/':
-		name := local(bytes.TrimRight(body[1:], " \t\r\n"))
+		name := local(trimRight(body[1:]))
 		if len(s.stack) == 0 || !bytes.Equal(s.stack[len(s.stack)-1], name) {
 			return 0, false, s.fail("</%.40s> does not match", name)
 		}
@@ -225,11 +225,11 @@ func quoteState(b []byte, quote byte) byte {
 			quote, b = 0, b[i+1:]
 			continue
 		}
-		i := bytes.IndexByte(b, '"')
-		if j := bytes.IndexByte(b, '\''); j >= 0 && (i < 0 || j < i) {
-			i = j
+		i := 0
+		for i < len(b) && b[i] != '"' && b[i] != '\'' {
+			i++
 		}
-		if i < 0 {
+		if i == len(b) {
 			return 0
 		}
 		quote, b = b[i], b[i+1:]
@@ -254,9 +254,9 @@ func (s *scanner) start(body []byte, n int) error {
 		s.pending = true
 		body = body[:len(body)-1]
 	}
-	i := bytes.IndexAny(body, " \t\r\n")
-	if i < 0 {
-		i = len(body)
+	i := 0
+	for i < len(body) && !blank(body[i]) {
+		i++
 	}
 	s.name, s.attrs = local(body[:i]), body[i:]
 	if len(s.name) == 0 {
@@ -283,6 +283,22 @@ func (s *scanner) start(body []byte, n int) error {
 	return nil
 }
 
+func blank(c byte) bool { return c == ' ' || c == '\n' || c == '\t' || c == '\r' }
+
+func trimLeft(b []byte) []byte {
+	for len(b) > 0 && blank(b[0]) {
+		b = b[1:]
+	}
+	return b
+}
+
+func trimRight(b []byte) []byte {
+	for len(b) > 0 && blank(b[len(b)-1]) {
+		b = b[:len(b)-1]
+	}
+	return b
+}
+
 func local(name []byte) []byte {
 	if i := bytes.IndexByte(name, ':'); i >= 0 {
 		return name[i+1:]
@@ -292,7 +308,7 @@ func local(name []byte) []byte {
 
 // attr takes the next attribute of the last start tag; ok is false behind the last.
 func (s *scanner) attr() (name, value []byte, ok bool, err error) {
-	a := bytes.TrimLeft(s.attrs, " \t\r\n")
+	a := trimLeft(s.attrs)
 	if len(a) == 0 {
 		return nil, nil, false, nil
 	}
@@ -300,8 +316,8 @@ func (s *scanner) attr() (name, value []byte, ok bool, err error) {
 	if i <= 0 {
 		return nil, nil, false, s.fail("attribute %.40q has no value", a)
 	}
-	name = bytes.TrimRight(a[:i], " \t\r\n")
-	a = bytes.TrimLeft(a[i+1:], " \t\r\n")
+	name = trimRight(a[:i])
+	a = trimLeft(a[i+1:])
 	if len(a) == 0 || a[0] != '"' && a[0] != '\'' {
 		return nil, nil, false, s.fail("value of %.40q has no quotes", name)
 	}
