@@ -113,15 +113,22 @@ the repo what nothing refers to: old commits, packages of the cache that no kept
 			if err != nil {
 				return err
 			}
+			if keep == 0 {
+				keep = -1 // deploy's word for none; its 0 is the default
+			}
 			rep, err := guest.GC(cmd.Context(), e, deploy.GCOptions{Keep: keep, DryRun: dry})
 			if err != nil {
 				return err
 			}
 			return a.show(rep, func() {
-				for _, d := range rep.Deployments {
-					a.printf("deployment %s removed\n", d)
+				done := [2]string{"removed", "freed"}
+				if dry {
+					done = [2]string{"would be removed", "would be freed at least"}
 				}
-				a.printf("%d objects freed, %s\n", rep.Objects, size(rep.Bytes))
+				for _, d := range rep.Deployments {
+					a.printf("deployment %s %s\n", d, done[0])
+				}
+				a.printf("%d objects %s, %s\n", rep.Objects, done[1], size(rep.Bytes))
 			})
 		})
 	cmd.Flags().IntVar(&keep, "keep", 1, "how many deployments to keep beside the current one")

@@ -41,7 +41,7 @@ func (a *app) printChange(c guest.Change) {
 	if c.From == 0 {
 		a.printf("%s: deployment %d is current", c.Guest, c.To)
 	} else {
-		a.printf("%s: deployment %d is current (was %d; grove rollback %s leads back)", c.Guest, c.To, c.From, c.Guest)
+		a.printf("%s: deployment %d is current (was %d; grove rollback %s %d leads back)", c.Guest, c.To, c.From, c.Guest, c.From)
 	}
 	a.printf(", %s\n", c.Commit[:12])
 }
@@ -133,7 +133,7 @@ current, pinned, running, packages, layered []}], the newest first.`, cobra.Maxi
 }
 
 func (a *app) printStatus(s guest.Status) {
-	a.printf("%s\n  base       %s %s\n", s.Name, s.Base.Ref, s.Base.Version)
+	a.printf("%s\n  base       %s\n", s.Name, strings.TrimSpace(s.Base.Ref+" "+s.Base.Version))
 	if len(s.Requested) > 0 {
 		a.printf("  requested  %s\n", strings.Join(s.Requested, " "))
 	}
@@ -187,7 +187,7 @@ func (a *app) history() *cobra.Command {
 			}
 			return a.show(h, func() {
 				for _, d := range h {
-					a.printf("%d  %s  %s %s\n", d.ID, d.Created.Local().Format("2006-01-02 15:04"), d.BaseRef, d.Version)
+					a.printf("%d  %s  %s\n", d.ID, d.Created.Local().Format("2006-01-02 15:04"), strings.TrimSpace(d.BaseRef+" "+d.Version))
 					a.printPackages(d.Changes)
 				}
 			})

@@ -242,13 +242,8 @@ func (v *repoVerbs) diff() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			letter := map[string]string{"added": "A", "removed": "D"}
 			for _, c := range changes {
-				l := letter[c.Kind.String()]
-				if l == "" {
-					l = "M"
-				}
-				fmt.Fprintf(v.a.stdout, "%s    /%s\n", l, c.Path)
+				fmt.Fprintf(v.a.stdout, "%s    /%s\n", strings.ToUpper(c.Kind.String()), c.Path)
 			}
 			return nil
 		})

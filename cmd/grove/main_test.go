@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"grove/internal/fixture"
+	"grove/internal/sandbox"
+)
+
+// tests cleans up after all tests of the package.
+type tests struct{ m *testing.M }
+
+func (t tests) Run() int {
+	code := t.m.Run()
+	if shared.dir != "" {
+		os.RemoveAll(shared.dir)
+	}
+	return code
+}
+
+func TestMain(m *testing.M) {
+	sandbox.Child(builtins())
+	testscript.Main(tests{m}, map[string]func(){"grove": main})
+}
+
+// world is Copse Linux and what was composed of it, made once for all tests and only read by them.
+type world struct {
+	fixture.World
+	dir          string
+	base, update string // archive repositories: the base alone; the base and its update
+}
+
+var (
+	shared     world
+	sharedErr  error
+	sharedOnce sync.Once
+)
+
+// copse gives the shared world. What root composes is missing from it where the tests do not run as root.
+func copse(t testing.TB) world {
+	t.Helper()
+	sharedOnce.Do(func() { sharedErr = makeShared() })
+	if sharedErr != nil {
+		t.Fatal(sharedErr)
+	}
+	return shared
+}
+
+func makeShared() error {
+	dir, err := os.MkdirTemp("", "grove-test-copse")
+	if err != nil {
+		return err
+	}
+	shared.dir = dir
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return err
+	}
+	if shared.World, err = fixture.Make(filepath.Join(dir, "copse"), fixture.Options{}); err != nil {
+		return err
+	}
+	shared.base, shared.update = filepath.Join(dir, "base-repo"), filepath.Join(dir, "update-repo")
+	if os.Getuid() != 0 {
+		return nil
+	}
+	root := filepath.Join(dir, "composer")
+	if err := inProcess("--root", root, "compose", shared.BaseManifest, "--repo", shared.base); err != nil {
+		return err
+	}
+	if out, err := exec.Command("cp", "-a", shared.base, shared.update).CombinedOutput(); err != nil {
+		return fmt.Errorf("copy: %s", out)
+	}
+	return inProcess("--root", root, "compose", shared.UpdatesManifest, "--repo", shared.update)
+}
+
+// inProcess runs the program without a process of its own.
+func inProcess(args ...string) error {
+	var out bytes.Buffer
+	if code := run(args, env{stdout: &out, stderr: &out, getenv: func(string) string { return "" }}); code != 0 {
+		return fmt.Errorf("grove %v: exit code %d\n%s", args, code, out.String())
+	}
+	return nil
+}
+
+// need skips a test whose want is not met, or fails it where the tests have to be complete (GROVE_CI=1).
+func need(t testing.TB, what string) {
+	t.Helper()
+	if lacking(what) {
+		if os.Getenv("GROVE_CI") == "1" {
+			t.Fatalf("needs %s, which this machine must have where GROVE_CI=1", what)
+		}
+		t.Skipf("needs %s", what)
+	}
+}
+
+// skipKey is where a script keeps how it is skipped.
+type skipKey struct{}
+
+// lacking tells whether a want is not met: root, or a program.
+func lacking(what string) bool {
+	if what == "root" {
+		return os.Getuid() != 0
+	}
+	_, err := exec.LookPath(what)
+	return err != nil
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		Setup:               func(e *testscript.Env) error { return setUp(copse(t), e) },
+		Cmds:                commands(),
+		Condition: func(cond string) (bool, error) {
+			return !lacking(cond), nil
+		},
+	})
+}
+
+func setUp(w world, e *testscript.Env) error {
+	e.Setenv("COPSE", w.Dir)
+	e.Setenv("ARCH", w.Arch)
+	e.Setenv("REF", w.Ref)
+	e.Setenv("HOME", e.WorkDir)
+	e.Setenv("GROVE_ROOT", filepath.Join(e.WorkDir, "state"))
+	for _, name := range []string{"GROVE_CI", "GOCOVERDIR"} {
+		e.Setenv(name, os.Getenv(name))
+	}
+	e.Values["environ"] = e
+	e.Values[skipKey{}] = func(why string) { e.T().Skip(why) }
+	return nil
+}
