@@ -233,7 +233,14 @@ func before(g *deploy.Guest, b *deploy.Deployment, id int) (*deploy.Deployment, 
 func fileChanges(changes []tree.Change) []FileChange {
 	var out []FileChange
 	for _, c := range changes {
-		out = append(out, FileChange{Path: "/" + c.Path, Kind: c.Kind.String()})
+		kind := "modified"
+		switch c.Kind {
+		case tree.Added:
+			kind = "added"
+		case tree.Removed:
+			kind = "removed"
+		}
+		out = append(out, FileChange{Path: "/" + c.Path, Kind: kind})
 	}
 	return out
 }

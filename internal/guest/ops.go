@@ -155,7 +155,7 @@ func matches(p rpm.Meta, word string) bool {
 			return true
 		}
 	}
-	return false
+	return contains(p.Files, word)
 }
 
 // Download fetches a package file that was given by URL into the cache and names it.

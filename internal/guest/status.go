@@ -97,7 +97,7 @@ func StatusOf(e Env, name string) (Status, error) {
 
 func describe(d deploy.Deployment) (Deployment, error) {
 	out := Deployment{
-		ID: d.ID, Commit: d.Commit.String(), Version: d.Version, Created: d.Created.UTC(), Current: d.Current,
+		ID: d.ID, Commit: d.Commit.String(), Version: d.Version, Created: d.Created.UTC().Truncate(time.Second), Current: d.Current,
 		Pinned: d.Pinned, Running: d.Running, BaseRef: d.BaseRef, Layered: []string{},
 	}
 	text, err := d.Lockfile()
