@@ -181,16 +181,24 @@ func (c *collector) storeFile(ch *change) (err error) {
 		return err
 	}
 	defer f.Close()
-	if ch.path == "usr/etc/shadow" {
-		text, err := c.shadow(f)
-		if err != nil {
-			return err
-		}
+	text, err := c.settled(ch.path, f)
+	if err != nil {
+		return err
+	}
+	if text != nil {
 		ch.content, err = c.tx.PutFile(h, int64(len(text)), bytes.NewReader(text))
 		return err
 	}
 	ch.content, err = c.tx.PutFileFrom(h, f)
 	return err
+}
+
+// settled gives the content of the files that would tell when a run was, without that; nil for all others.
+func (c *collector) settled(p string, f *os.File) ([]byte, error) {
+	if p == "usr/etc/shadow" {
+		return c.shadow(f)
+	}
+	return c.keystore(f)
 }
 
 // withLabel keeps the label that the tree's own file had.
