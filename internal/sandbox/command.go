@@ -30,7 +30,7 @@ func (s *supervisor) command(c command) reply {
 		path = lookPath(c.Argv[0], env)
 	}
 	attr := &syscall.ProcAttr{Dir: firstOf(c.Dir, s.spec.Chdir, "/"), Env: env, Files: []uintptr{0, 1, 2},
-		Sys: &syscall.SysProcAttr{Setsid: c.Session}}
+		Sys: &syscall.SysProcAttr{Setsid: true}}
 	if who.uid != 0 || who.gid != 0 || c.User != "" {
 		attr.Sys.Credential = &syscall.Credential{Uid: who.uid, Gid: who.gid, Groups: who.groups, NoSetGroups: s.spec.Rootless}
 	}
@@ -42,7 +42,7 @@ func (s *supervisor) command(c command) reply {
 		}
 		fd := slave.Fd()
 		attr.Files = []uintptr{fd, fd, fd}
-		attr.Sys.Setsid, attr.Sys.Setctty, attr.Sys.Ctty = true, true, 0
+		attr.Sys.Setctty, attr.Sys.Ctty = true, 0
 	}
 	pid, err := s.fork(path, c.Argv, attr)
 	if slave != nil {

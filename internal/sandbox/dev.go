@@ -4,6 +4,7 @@ package sandbox
 
 import (
 	"fmt"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -112,6 +113,11 @@ var (
 )
 
 func (b *builder) maskProc(proc int) error {
+	if b.spec.PIDs > 0 && ownPIDLimit() {
+		if err := writeAt(proc, "sys/kernel/pid_max", strconv.Itoa(max(b.spec.PIDs, minPIDs))); err != nil {
+			return fmt.Errorf("limit processes: %w", err)
+		}
+	}
 	for _, name := range procReadOnly {
 		fd, err := cloneMount(proc, name, true)
 		if err == unix.ENOENT {
@@ -157,4 +163,30 @@ func coverWith(dir int, name string, source func() (int, error)) error {
 	}
 	defer unix.Close(fd)
 	return mountAt(fd, dir, name)
+}
+
+// minPIDs is the lowest limit that the kernel takes, with room for this process' own threads.
+const minPIDs = 400
+
+// ownPIDLimit says whether kernel.pid_max is that of the pid namespace; before, writing it would change the host's.
+//
+//	source  Linux 6.14, "pid: allow pid_max to be set per pid namespace"
+func ownPIDLimit() bool {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return false
+	}
+	var major, minor int
+	n, _ := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor)
+	return n == 2 && (major > 6 || major == 6 && minor >= 14)
+}
+
+func writeAt(dir int, name, text string) error {
+	fd, err := unix.Openat(dir, name, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	_, err = unix.Write(fd, []byte(text))
+	return err
 }

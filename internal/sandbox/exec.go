@@ -29,15 +29,13 @@ type Command struct {
 
 // Exec runs one program in a container of its own until it ends, and returns its exit code, 128+N when signal N
 // ended it, 127 when there is no such program. When stdin, stdout and stderr are all terminals the program gets a new
-// terminal of the container, with job control; otherwise it gets them as they are. SIGTERM, SIGHUP, SIGUSR1, SIGUSR2
-// are passed on, SIGINT and SIGQUIT too, unless the terminal sends them itself.
+// terminal of the container, with job control; otherwise it gets them as they are, in a session without a terminal, so
+// that it cannot type into the caller's. SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 are passed on.
 //
 //	errors  ErrNotPermitted; ctx.Err()
 func Exec(ctx context.Context, spec Spec, c Command) (int, error) {
 	wire := command{Argv: c.Argv, Env: c.Env, User: c.User, Dir: c.Dir}
 	wire.Terminal = isTerminal(c.Stdin) && isTerminal(c.Stdout) && isTerminal(c.Stderr)
-	anyTerminal := isTerminal(c.Stdin) || isTerminal(c.Stdout) || isTerminal(c.Stderr)
-	wire.Session = !wire.Terminal && !anyTerminal
 	if wire.Terminal {
 		if size, err := unix.IoctlGetWinsize(int(c.Stdout.Fd()), unix.TIOCGWINSZ); err == nil {
 			wire.Rows, wire.Cols = size.Row, size.Col
@@ -56,7 +54,6 @@ func Exec(ctx context.Context, spec Spec, c Command) (int, error) {
 	defer ours.Close()
 	b, err := start(ctx, spec, func(cmd *exec.Cmd) {
 		cmd.ExtraFiles[terminalFD-3] = theirs
-		cmd.SysProcAttr.Setsid = wire.Terminal || wire.Session
 		if !wire.Terminal {
 			setStdio(cmd, c)
 		}
@@ -106,7 +103,7 @@ func (b *box) foreground(c Command, wire command, socket *os.File, signals chan 
 		for {
 			select {
 			case s := <-signals:
-				b.passOn(s.(syscall.Signal), c, wire, master)
+				b.passOn(s.(syscall.Signal), c, master)
 			case <-end:
 				return
 			}
@@ -125,7 +122,7 @@ func (b *box) foreground(c Command, wire command, socket *os.File, signals chan 
 	return answer.Exit, nil
 }
 
-func (b *box) passOn(s syscall.Signal, c Command, wire command, master *os.File) {
+func (b *box) passOn(s syscall.Signal, c Command, master *os.File) {
 	switch {
 	case s == syscall.SIGWINCH:
 		if master == nil {
@@ -134,8 +131,6 @@ func (b *box) passOn(s syscall.Signal, c Command, wire command, master *os.File)
 		if size, err := unix.IoctlGetWinsize(int(c.Stdout.Fd()), unix.TIOCGWINSZ); err == nil {
 			_ = unix.IoctlSetWinsize(int(master.Fd()), unix.TIOCSWINSZ, size)
 		}
-	case (s == syscall.SIGINT || s == syscall.SIGQUIT) && !wire.Terminal && !wire.Session:
-		// The program shares our terminal's foreground group and has got it.
 	default:
 		_ = b.channel.enc.Encode(request{Signal: int(s)})
 	}

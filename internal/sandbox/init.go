@@ -105,6 +105,7 @@ func isOpen(fd int) bool {
 // launcher is the thread with reduced capabilities that starts every program.
 func (s *supervisor) launcher(caps uint64, last int, ready chan error) {
 	runtime.LockOSThread()
+	_, _ = unix.KeyctlJoinSessionKeyring("") // the caller's keys are not for the container
 	err := dropCaps(caps, last)
 	ready <- err
 	if err != nil {
@@ -160,7 +161,7 @@ func (s *supervisor) runStep(st Step, res *Result, out *tail) {
 	env := mergeEnv(s.spec.Env, st.Env)
 	path, argv, files := s.program(st, env, []uintptr{stdin.Fd(), w.Fd(), w.Fd()})
 	attr := &syscall.ProcAttr{Dir: firstOf(st.Dir, s.spec.Chdir, "/"), Env: env, Files: files,
-		Sys:   &syscall.SysProcAttr{Setsid: true, Credential: s.credential()}}
+		Sys: &syscall.SysProcAttr{Setsid: true, Credential: s.credential()}}
 	pid, err := s.fork(path, argv, attr)
 	w.Close()
 	finish()

@@ -359,6 +359,7 @@ func newFS(kind string, attrs int, options ...string) (int, error) {
 		return -1, fmt.Errorf("open %s: %w", kind, err)
 	}
 	defer unix.Close(fs)
+	_ = unix.FsconfigSetString(fs, "source", kind) // what df and mount show
 	for i := 0; i+1 < len(options); i += 2 {
 		if options[i+1] == "" {
 			err = unix.FsconfigSetFlag(fs, options[i])

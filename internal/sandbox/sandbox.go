@@ -57,6 +57,7 @@ type Spec struct {
 	Caps     []string // capabilities kept, as "chown" or "CAP_CHOWN"; nil = ScriptletCaps; "all"
 	Env      []string // the whole environment of steps and commands
 	UID, GID uint32   // of steps and commands
+	PIDs     int      // at most about so many processes at a time, where the kernel can (6.14); 0 = no own limit
 	Chdir    string   // "" = "/"
 	Rootless bool     // in a user namespace where the caller is root; set by itself when the caller is not root
 }

@@ -196,6 +196,28 @@ func TestTargetsStayInTheRoot(t *testing.T) {
 	}
 }
 
+func TestForkBomb(t *testing.T) {
+	needRoot(t)
+	before, _ := os.ReadFile("/proc/sys/kernel/pid_max")
+	spec := overlaySpec(t, makeRoot(t))
+	spec.PIDs = 500
+	bomb := sh("bomb() { bomb | bomb & }; echo $(</proc/sys/kernel/pid_max); bomb; while :; do :; done")
+	bomb.Timeout = 500 * time.Millisecond
+	var names []string
+	err := sandbox.Steps(context.Background(), spec, []sandbox.Step{bomb, sh("echo after")}, func(r sandbox.Result) error {
+		first, _, _ := strings.Cut(string(r.Output), "\n")
+		names = append(names, first)
+		return nil
+	})
+	if len(names) > 0 && names[0] != "500" {
+		t.Skipf("this kernel has no limit for each pid namespace: %v", names)
+	}
+	t.Log(names, err) // the container may have died of it
+	if after, _ := os.ReadFile("/proc/sys/kernel/pid_max"); string(after) != string(before) {
+		t.Errorf("the host's limit is %s, was %s", after, before)
+	}
+}
+
 func TestStepsStop(t *testing.T) {
 	needRoot(t)
 	root := makeRoot(t, "sleep")

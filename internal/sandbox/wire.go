@@ -46,7 +46,6 @@ type command struct {
 	User     string
 	Dir      string
 	Terminal bool
-	Session  bool // in a session of its own
 	Rows     uint16
 	Cols     uint16
 }

@@ -202,7 +202,7 @@ func container(o Options) sandbox.Spec {
 	if o.SourceDate > 0 {
 		env = append(env, "SOURCE_DATE_EPOCH="+strconv.FormatInt(o.SourceDate, 10))
 	}
-	return sandbox.Spec{Root: o.Root, Upper: o.Upper, Work: o.Work, Env: append(env, o.Env...), Hostname: "localhost",
+	return sandbox.Spec{Root: o.Root, Upper: o.Upper, Work: o.Work, Env: append(env, o.Env...), Hostname: "localhost", PIDs: maxProcesses,
 		Rootless: o.Rootless, Mounts: []sandbox.Mount{
 			{Kind: sandbox.Self, Source: "/usr/etc", Target: "/etc"},
 			{Kind: sandbox.Self, Source: "/" + factory, Target: "/var"},
@@ -213,3 +213,6 @@ func container(o Options) sandbox.Spec {
 
 // factory is where a tree keeps what /var is filled from.
 const factory = "usr/share/factory/var"
+
+// maxProcesses is more than any scriptlet needs and less than what hurts a host.
+const maxProcesses = 4096
