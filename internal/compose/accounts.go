@@ -5,6 +5,7 @@ package compose
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"sort"
@@ -53,7 +54,13 @@ func accountsBefore(_ context.Context, b *build) error {
 		return err
 	}
 	if len(lines) > 0 {
-		if db, err = accounts.Sysusers(lines, db); err != nil {
+		var refused *accounts.Refused
+		if db, err = accounts.Sysusers(lines, db); errors.As(err, &refused) {
+			// systemd-sysusers, too, applies the other lines.
+			for _, p := range refused.Problems {
+				b.warn("sysusers.d: %v", p)
+			}
+		} else if err != nil {
 			return fmt.Errorf("sysusers.d: %w", err)
 		}
 	}

@@ -119,7 +119,7 @@ func ExtractRpmdb(r *repo.Repo, t *tree.Tree, dir string) (string, string, error
 }
 
 func isRpmdbFile(name string) bool {
-	return name == "rpmdb.sqlite" || name == "Packages.db" || name == "Packages"
+	return name == "rpmdb.sqlite" || name == "rpmdb.sqlite-wal" || name == "Packages.db" || name == "Packages"
 }
 
 // copyOut writes an object's content into a plain file.

@@ -148,7 +148,7 @@ func (b *build) cached(n rpm.NEVRA, sum string) (importer.Result, bool, error) {
 	if err != nil {
 		return importer.Result{}, false, err
 	}
-	return r, r.Digest == sum, nil
+	return r, r.Digest == sum && r.Variant == b.importOptions("").Variant(), nil
 }
 
 // cachedLocked finds the package of a lock in the cache.
@@ -279,7 +279,12 @@ func (b *build) importOne(ctx context.Context, tx *repo.Tx, rings *keyrings, p p
 	if _, err := f.Seek(pkg.HeaderEnd, io.SeekStart); err != nil {
 		return importer.Result{}, err
 	}
-	return importer.Import(ctx, tx, pkg, f, importer.Options{Digest: sum})
+	return importer.Import(ctx, tx, pkg, f, b.importOptions(sum))
+}
+
+// importOptions are what the manifest leaves out of packages.
+func (b *build) importOptions(digest string) importer.Options {
+	return importer.Options{Digest: digest, NoDocs: !b.m.WantDocumentation(), Langs: b.m.InstallLangs}
 }
 
 // openPackage gives a package's file, standing at its start, and its sha256, checked against the metadata.

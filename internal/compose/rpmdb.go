@@ -35,8 +35,12 @@ func writeRpmdb(_ context.Context, b *build) error {
 	}
 	entries := make([]rpmdb.Entry, 0, len(b.packages))
 	for _, p := range b.packages {
+		states, err := p.FileStates()
+		if err != nil {
+			return fmt.Errorf("files of %s: %w", p.meta.NEVRA, err)
+		}
 		entries = append(entries, rpmdb.Entry{
-			Header: p.Header, Signature: p.Signature, InstallTime: uint32(b.stamp), InstallTID: uint32(b.stamp),
+			FileStates: states, Header: p.Header, Signature: p.Signature, InstallTime: uint32(b.stamp), InstallTID: uint32(b.stamp),
 			InstallColor: installColor(b.o.Arch),
 		})
 	}
@@ -59,7 +63,7 @@ func writeRpmdb(_ context.Context, b *build) error {
 	}
 	edit := b.tree.Edit()
 	if b.base.dbPath != "" {
-		for _, name := range []string{"rpmdb.sqlite", "Packages.db", "Packages"} {
+		for _, name := range []string{"rpmdb.sqlite", "rpmdb.sqlite-wal", "rpmdb.sqlite-shm", "Packages.db", "Packages"} {
 			if _, ok, _ := b.tree.Lookup(b.base.dbPath + "/" + name); ok {
 				if err := edit.Remove(b.base.dbPath + "/" + name); err != nil {
 					return err
