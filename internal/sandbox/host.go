@@ -56,7 +56,8 @@ type box struct {
 	ctx     context.Context
 	cmd     *exec.Cmd
 	channel *channel
-	noise   *tail // stderr of the init itself
+	noise   *tail  // stderr of the init itself
+	scratch string // the overlay's own directory, which nobody may enter, in Work
 	done    chan struct{}
 }
 
@@ -79,6 +80,9 @@ func start(ctx context.Context, spec Spec, prepare func(*exec.Cmd)) (*box, error
 	ours, theirs := os.NewFile(uintptr(fds[0]), "control"), os.NewFile(uintptr(fds[1]), "control")
 	defer theirs.Close()
 	b := &box{ctx: ctx, noise: newTail(8 << 10), channel: newChannel(ours), done: make(chan struct{})}
+	if spec.Rootless && spec.Work != "" {
+		b.scratch = filepath.Join(spec.Work, "work")
+	}
 	b.cmd = initCommand(spec, theirs)
 	b.cmd.Stderr = b.noise
 	program, path := readOnlySelf()
@@ -226,6 +230,11 @@ func (b *box) close() {
 	_ = b.channel.file.Close()
 	_ = b.cmd.Process.Kill()
 	<-b.done
+	if b.scratch != "" {
+		for _, dir := range []string{"", "incompat", "incompat/volatile"} { // else its owner, not being root, could not remove it
+			_ = os.Chmod(filepath.Join(b.scratch, dir), 0o700)
+		}
+	}
 }
 
 // Helper runs a builtin in a process of its own, in no container but with limited resources, and returns what it wrote
