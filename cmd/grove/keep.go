@@ -120,7 +120,7 @@ the repo what nothing refers to: old commits, packages of the cache that no kept
 			if err != nil {
 				return err
 			}
-			return a.show(rep, func() {
+			return a.show(gcView(rep), func() {
 				done := [2]string{"removed", "freed"}
 				if dry {
 					done = [2]string{"would be removed", "would be freed at least"}

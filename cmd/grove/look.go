@@ -81,11 +81,11 @@ func (a *app) list() *cobra.Command {
 			}
 			return a.show(all, func() {
 				w := tabwriter.NewWriter(a.stdout, 0, 4, 2, ' ', 0)
-				fmt.Fprintln(w, "NAME\tBASE\tVERSION\tDEPLOYMENT\tPACKAGES\tLAYERED")
+				fmt.Fprintln(w, "NAME\tBASE\tVERSION\tDEPLOYMENT\tKEPT\tPACKAGES\tLAYERED")
 				for _, s := range all {
 					for _, d := range s.Deployments {
 						if d.Current {
-							fmt.Fprintf(w, "%s\t%s\t%s\t%d of %d\t%d\t%d\n", s.Name, s.Base.Ref, orDash(d.Version), d.ID, len(s.Deployments), d.Packages, len(d.Layered))
+							fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%d\n", s.Name, s.Base.Ref, orDash(d.Version), d.ID, len(s.Deployments), d.Packages, len(d.Layered))
 						}
 					}
 				}

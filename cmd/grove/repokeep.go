@@ -59,7 +59,7 @@ func (v *repoVerbs) prune() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return v.a.show(res, func() {
+			return v.a.show(pruneView(res), func() {
 				v.a.printf("Total objects: %d\nDeleted %d objects, %s freed\n", res.Objects, res.Deleted, size(res.FreedBytes))
 			})
 		})
@@ -79,7 +79,7 @@ func (v *repoVerbs) fsck() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		err = v.a.show(res, func() {
+		err = v.a.show(fsckView(res), func() {
 			for _, f := range res.Faults {
 				v.a.printf("%s\n", f)
 			}

@@ -114,7 +114,7 @@ func (a *app) remoteList() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.show(list, func() {
+		return a.show(remotesView(list), func() {
 			for _, r := range list {
 				trust := "signed by its keys"
 				if !r.GPGVerify {
