@@ -4,6 +4,8 @@ package main
 
 import (
 	"github.com/spf13/cobra"
+
+	"grove/internal/manifest"
 )
 
 // version of the program.
@@ -59,5 +61,6 @@ func (a *app) command() *cobra.Command {
 			root.AddCommand(v)
 		}
 	}
+	root.AddCommand(&cobra.Command{Use: "manifest", Short: "the keys of a manifest", Long: manifest.Reference()})
 	return root
 }

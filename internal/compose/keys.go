@@ -43,10 +43,10 @@ func (k *keyrings) check(p pick, pkg *rpm.Package, file io.ReaderAt) error {
 		return errNeedsFile
 	}
 	if err != nil {
-		return fmt.Errorf("package %s: %w", p.meta.NEVRA, err)
+		return err
 	}
 	if verdict.Status != rpm.Good {
-		return fmt.Errorf("package %s of source %s: %w: %w", p.meta.NEVRA, p.source, sign.ErrUntrusted, verdict.Err())
+		return fmt.Errorf("source %s: %w: %w", p.source, sign.ErrUntrusted, verdict.Err())
 	}
 	return nil
 }
@@ -67,7 +67,7 @@ func (k *keyrings) of(p pick) (sign.Keyring, bool, error) {
 	} else {
 		src, ok := k.b.source(p.source)
 		if !ok {
-			return sign.Keyring{}, true, fmt.Errorf("package %s: source %q is in no .repo file, so no key vouches for it: %w", p.meta.NEVRA, p.source, sign.ErrUntrusted)
+			return sign.Keyring{}, true, fmt.Errorf("source %q is in no .repo file, so no key vouches for its packages: %w", p.source, sign.ErrUntrusted)
 		}
 		if !src.GPGCheck {
 			return sign.Keyring{}, false, nil
@@ -100,7 +100,7 @@ func (k *keyrings) read(p pick, urls []string) (sign.Keyring, error) {
 	}
 	ring.Legacy = true // distributions of long support are signed by keys of their time
 	if ring.Len() == 0 {
-		return ring, fmt.Errorf("package %s of source %s: %w: the source names no key (gpgkey=)", p.meta.NEVRA, p.source, sign.ErrUntrusted)
+		return ring, fmt.Errorf("source %s: %w: no key (gpgkey=) vouches for its packages", p.source, sign.ErrUntrusted)
 	}
 	return ring, nil
 }

@@ -189,7 +189,7 @@ func fetchPackages(ctx context.Context, b *build) error {
 			missing = append(missing, i)
 			continue
 		} else if err != nil {
-			return err
+			return fmt.Errorf("package %s: %w", p.meta.NEVRA, err)
 		}
 		b.packages[i] = imported{p, r}
 	}
@@ -346,7 +346,7 @@ func openChecked(path string, want rpm.Digest) (*os.File, string, error) {
 		}
 	}
 	if err == nil && !strings.EqualFold(sum, want.Hex) {
-		err = fmt.Errorf("%s: %s is %s, its metadata says %s", path, want.Algo, sum, want.Hex)
+		err = fmt.Errorf("%s: %w: %s is %s, its metadata says %s", path, fetch.ErrDigest, want.Algo, sum, want.Hex)
 	}
 	if err == nil {
 		_, err = f.Seek(0, io.SeekStart)

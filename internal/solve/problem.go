@@ -279,11 +279,15 @@ func jobText(p *pool, j *job) string {
 // few names some of several packages.
 func (p *pool) few(ids []int) string {
 	var names []string
-	for _, id := range ids[:min(len(ids), maxHaves)] {
-		names = append(names, p.name(id))
+	seen := map[string]bool{}
+	for _, id := range ids { // two sources may have the same package
+		if n := p.name(id); !seen[n] {
+			seen[n] = true
+			names = append(names, n)
+		}
 	}
-	if n := len(ids) - maxHaves; n > 0 {
-		names = append(names, fmt.Sprintf("%d more", n))
+	if n := len(names) - maxHaves; n > 0 {
+		names = append(names[:maxHaves], fmt.Sprintf("%d more", n))
 	}
 	return strings.Join(names, ", ")
 }
