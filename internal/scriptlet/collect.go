@@ -198,7 +198,31 @@ func (c *collector) settled(p string, f *os.File) ([]byte, error) {
 	if p == "usr/etc/shadow" {
 		return c.shadow(f)
 	}
+	if strings.HasPrefix(p, factory+"/log/") {
+		return c.logged(p)
+	}
 	return c.keystore(f)
+}
+
+// logBytes limits a log that a package ships with content.
+const logBytes = 16 << 20
+
+// logged gives what a log had before the run: the file may be needed, what a run noted in it tells when it was.
+func (c *collector) logged(p string) ([]byte, error) {
+	e, found, err := c.old.Lookup(p)
+	if err != nil || !found || e.Dir {
+		return []byte{}, err
+	}
+	_, _, r, err := c.tx.OpenFile(e.File)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	text, err := io.ReadAll(io.LimitReader(r, logBytes))
+	if text == nil {
+		text = []byte{}
+	}
+	return text, err
 }
 
 // withLabel keeps the label that the tree's own file had.

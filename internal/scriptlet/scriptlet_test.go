@@ -159,13 +159,13 @@ func (w *world) check(t testing.TB) {
 }
 
 func TestWhatIsWrittenBecomesATree(t *testing.T) {
-	w := newWorld(t, "mkdir", "rm", "chmod", "chown", "ln", "touch", "mkfifo", "mv", "cat")
+	w := newWorld(t, "mkdir", "rm", "chmod", "chown", "ln", "touch", "mkfifo", "mv", "cat", "date")
 	p := scripted(t, "a", "post", "/bin/sh", `set -e
 		echo x >> /etc/passwd; : > /etc/passwd-; : > /etc/.pwd.lock; echo "new:*:20500:0:99999:7:::" >> /etc/shadow
 		mkdir -p /var/lib/a/b; echo v > /var/lib/a/f; chown 7:8 /var/lib/a/f; chmod 4750 /var/lib/a/f; touch /var/tmp/t /run/r /tmp/t
 		ln -s ../b /usr/lib/link; rm /usr/bin/mv; mkfifo /usr/lib/fifo; echo new > /usr/bin/mkfifo
 		mkdir /usr/share/d; rm -r /usr/share/d; mkdir /usr/share/d; echo 1 > /usr/share/d/1
-		chmod 700 /usr/share; mkdir /var/lib/rpm-state/x; rm -rf /usr/lib64/*; [ -e /run/ostree-booted ] && exit 1
+		mkdir /var/log; date > /var/log/a.log; chmod 700 /usr/share; mkdir /var/lib/rpm-state/x; rm -rf /usr/lib64/*; [ -e /run/ostree-booted ] && exit 1
 		:`)
 	p.Owners = []scriptlet.Owner{{Path: "usr/bin/ln2", User: "bob", Group: "wheel", Mode: 0o102755, Caps: []byte("\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00")},
 		{Path: "usr/bin/rm", User: "nobody-here", Group: "root", Mode: 0o100755}}
@@ -188,6 +188,8 @@ A usr/share/factory/var/lib 40755 0:0
 A usr/share/factory/var/lib/a 40755 0:0
 A usr/share/factory/var/lib/a/b 40755 0:0
 A usr/share/factory/var/lib/a/f 104750 7:8 2
+A usr/share/factory/var/log 40755 0:0
+A usr/share/factory/var/log/a.log 100644 0:0 0
 left usr/etc/.pwd.lock
 left usr/etc/passwd-
 left usr/share/factory/var/lib/rpm-state
