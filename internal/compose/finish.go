@@ -58,6 +58,9 @@ func finish(_ context.Context, b *build) error {
 	if err := b.unitsAndTarget(edit); err != nil {
 		return err
 	}
+	if err := b.mutateOSRelease(edit); err != nil {
+		return err
+	}
 	if err := b.addFiles(edit); err != nil {
 		return err
 	}

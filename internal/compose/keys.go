@@ -86,6 +86,17 @@ func (k *keyrings) of(p pick) (sign.Keyring, bool, error) {
 // another source may vouch for it.
 func (k *keyrings) read(p pick, urls []string) (sign.Keyring, error) {
 	var ring sign.Keyring
+	for _, name := range k.b.m.GPGKeys {
+		data, err := k.b.readFile(name)
+		if err != nil {
+			return ring, fmt.Errorf("gpg-keys: %w", err)
+		}
+		more, err := sign.ParseKeyring(data)
+		if err != nil {
+			return ring, fmt.Errorf("gpg-keys: %s: %w", name, err)
+		}
+		ring = ring.Merge(more)
+	}
 	for _, u := range urls {
 		data, err := k.b.o.ReadKey(u)
 		if err == nil {

@@ -34,6 +34,7 @@ type pick struct {
 
 // resolve finds out which packages are to be there: from the lock, or by asking the solver.
 func resolve(ctx context.Context, b *build) error {
+	b.warnUnheeded()
 	if err := b.findLocals(ctx); err != nil {
 		return err
 	}
@@ -96,8 +97,8 @@ func (b *build) resolveFromLock() error {
 
 // resolveBySolver loads the sources, asks the solver and keeps its answer.
 func (b *build) resolveBySolver(ctx context.Context) error {
-	wants := b.wants()
-	if len(wants) == 0 && len(b.m.Overrides.Remove) == 0 && len(b.locals) == 0 {
+	wants := b.m.Packages
+	if len(wants) == 0 && len(b.m.RepoPackages) == 0 && len(b.m.Overrides.Remove) == 0 && len(b.locals) == 0 {
 		if b.o.Base == nil {
 			return errors.New("the manifest names no packages; add some under `packages:`")
 		}
@@ -127,13 +128,6 @@ func (b *build) resolveBySolver(ctx context.Context) error {
 	}
 	b.result.Newer = b.newer()
 	return nil
-}
-
-// wants is what the manifest asks the solver for, groups as they are written.
-func (b *build) wants() []string {
-	var specs []string
-	specs = append(specs, b.m.Packages...)
-	return specs
 }
 
 // loadSources reads the metadata of every source that the manifest admits. A source that cannot be reached
@@ -230,7 +224,7 @@ func (b *build) request(wants []string) (solve.Request, error) {
 		}
 		req.Install = append(req.Install, members...)
 	}
-	return req, nil
+	return req, b.repoPackages(&req)
 }
 
 // group gives the packages of a comps group or environment: mandatory and default ones that some source has.
@@ -312,9 +306,17 @@ func (b *build) inputHash() string {
 	for _, r := range b.removed {
 		fmt.Fprintf(h, "removed %s\n", r.NEVRA())
 	}
+	files := []string{m.PostprocessScript}
 	for _, f := range m.AddFiles {
-		data, err := b.readFile(f[0])
-		fmt.Fprintf(h, "file %s %x %v\n", f[1], sha256.Sum256(data), err)
+		files = append(files, f[0])
+	}
+	for _, f := range files {
+		data, err := b.readFile(f)
+		fmt.Fprintf(h, "file %s %x %v\n", f, sha256.Sum256(data), f == "" || err == nil)
+	}
+	for _, ref := range append(append([]string{}, m.OSTreeLayers...), m.OSTreeOverrideLayers...) {
+		c, err := b.o.Repo.Resolve(ref)
+		fmt.Fprintf(h, "layer %s %s %v\n", ref, c, err == nil)
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }

@@ -22,6 +22,10 @@ func runScriptlets(ctx context.Context, b *build) error {
 	if len(b.packages) == 0 {
 		return nil
 	}
+	extra, err := b.extraScripts()
+	if err != nil {
+		return err
+	}
 	root, err := b.checkout(ctx)
 	if err != nil {
 		return fmt.Errorf("check out: %w", err)
@@ -34,7 +38,7 @@ func runScriptlets(ctx context.Context, b *build) error {
 	}
 	report, err := scriptlet.Run(ctx, scriptlet.Options{
 		Root: root, Upper: upper, Work: work, New: b.scriptPackages(), Installed: b.remaining(),
-		Timeout: scriptTimeout, SourceDate: int64(b.stamp), Extra: b.extraScripts(),
+		Timeout: scriptTimeout, SourceDate: int64(b.stamp), Extra: extra,
 		Progress: func(what string) { b.o.Progress(Event{Step: "scriptlets", Detail: what}) },
 	})
 	if err != nil {
@@ -94,10 +98,17 @@ func (b *build) remaining() []*rpm.Header {
 }
 
 // extraScripts are the manifest's own, run after the packages'.
-func (b *build) extraScripts() []scriptlet.Extra {
+func (b *build) extraScripts() ([]scriptlet.Extra, error) {
 	var out []scriptlet.Extra
 	for i, body := range b.m.Postprocess {
 		out = append(out, scriptlet.Extra{Name: fmt.Sprintf("postprocess %d", i+1), Body: body})
 	}
-	return out
+	if name := b.m.PostprocessScript; name != "" {
+		body, err := b.readFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("postprocess-script: %w", err)
+		}
+		out = append(out, scriptlet.Extra{Name: name, Body: string(body)})
+	}
+	return out, nil
 }

@@ -49,7 +49,10 @@ func unpack(ctx context.Context, b *build) error {
 			}
 		}
 	}
-	return b.removeFrom()
+	if err := b.removeFrom(); err != nil {
+		return err
+	}
+	return b.ostreeLayers()
 }
 
 // dirMeta is a directory's metadata as packages have it where they say nothing.
