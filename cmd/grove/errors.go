@@ -14,6 +14,7 @@ import (
 
 	"grove/internal/deploy"
 	"grove/internal/durable"
+	"grove/internal/fetch"
 	"grove/internal/guest"
 	"grove/internal/ostree"
 	"grove/internal/repo"
@@ -53,10 +54,18 @@ func usageArgs(f cobra.PositionalArgs) cobra.PositionalArgs {
 			return nil
 		}
 		if err := f(cmd, args); err != nil {
-			return usageError{err.Error()}
+			return usageError{fmt.Sprintf("%s; usage: grove %s", err, strings.TrimPrefix(cmd.UseLine(), "grove "))}
 		}
 		return nil
 	}
+}
+
+// groupArgs refuses a word that is no verb of a group.
+func groupArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usage("unknown verb %q of grove %s", args[0], cmd.Name())
+	}
+	return nil
 }
 
 // report prints an error with its hints and gives the exit code.
@@ -80,7 +89,7 @@ func (a *app) report(err error) int {
 	switch {
 	case errors.As(err, &u):
 		return exitUsage
-	case errors.Is(err, sign.ErrUntrusted), errors.Is(err, ostree.ErrCorrupt):
+	case errors.Is(err, sign.ErrUntrusted), errors.Is(err, ostree.ErrCorrupt), errors.Is(err, fetch.ErrDigest):
 		return exitUntrusted
 	case errors.Is(err, durable.ErrBusy):
 		return exitBusy

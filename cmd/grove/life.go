@@ -219,7 +219,7 @@ func loadManifest(path string) (manifest.Manifest, error) {
 }
 
 func (a *app) override() *cobra.Command {
-	cmd := &cobra.Command{Use: "override", Short: "remove or replace packages of the base", Args: cobra.NoArgs,
+	cmd := &cobra.Command{Use: "override", Short: "remove or replace packages of the base", Args: groupArgs,
 		RunE: func(*cobra.Command, []string) error { return usage("say override remove, replace or reset") }}
 	type op func(context.Context, guest.Env, string, []string, guest.Options) (guest.Change, error)
 	for _, o := range []struct {

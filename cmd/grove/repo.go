@@ -3,6 +3,7 @@
 package main
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"os"
@@ -29,7 +30,7 @@ func (v *repoVerbs) open() (*repo.Repo, error) { return v.a.openRepo(v.dir) }
 
 func (a *app) repo() *cobra.Command {
 	v := &repoVerbs{a: a}
-	cmd := &cobra.Command{Use: "repo", Short: "plumbing: an OSTree repository, with ostree's option names", Args: cobra.NoArgs,
+	cmd := &cobra.Command{Use: "repo", Short: "plumbing: an OSTree repository, with ostree's option names", Args: groupArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return usage("say a verb; grove repo --help lists them") }}
 	cmd.PersistentFlags().StringVar(&v.dir, "repo", "", "the repository (default: the state root's)")
 	cmd.AddCommand(v.init(), v.commit(), v.checkout(), v.ls(), v.cat(), v.diff(), v.log(), v.show(), v.refs(), v.revParse(),
@@ -242,8 +243,12 @@ func (v *repoVerbs) diff() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			for _, c := range changes {
-				fmt.Fprintf(v.a.stdout, "%s    /%s\n", strings.ToUpper(c.Kind.String()), c.Path)
+			for _, letter := range []string{"M", "D", "A"} {
+				for _, c := range changes {
+					if strings.ToUpper(c.Kind.String()) == letter {
+						fmt.Fprintf(v.a.stdout, "%s    /%s\n", letter, c.Path)
+					}
+				}
 			}
 			return nil
 		})
@@ -308,6 +313,8 @@ func printCommit(w io.Writer, c ostree.Checksum, commit ostree.Commit) {
 	if !commit.Parent.IsZero() {
 		fmt.Fprintf(w, "Parent:  %s\n", commit.Parent)
 	}
+	content := sha256.Sum256(append(append([]byte{}, commit.Tree[:]...), commit.Meta[:]...))
+	fmt.Fprintf(w, "ContentChecksum:  %x\n", content)
 	fmt.Fprintf(w, "Date:  %s\n", time.Unix(int64(commit.Timestamp), 0).UTC().Format("2006-01-02 15:04:05 -0700"))
 	if ver, ok := commit.Metadata.Lookup("version"); ok {
 		fmt.Fprintf(w, "Version: %s\n", ver.Str())

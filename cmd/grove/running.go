@@ -4,6 +4,7 @@ package main
 
 import (
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -40,11 +41,14 @@ The exit code is the command's; 128+N where signal N ended it.
 
 func (a *app) runVerb() *cobra.Command {
 	var flags runFlags
-	cmd := verb("run NAME [--] CMD...", "run a command in a guest", runLong+"    grove run mail -- postconf -d", cobra.MinimumNArgs(2),
+	cmd := verb("run [OPTION]... NAME [--] CMD...", "run a command in a guest", runLong+"    grove run mail -- postconf -d", cobra.MinimumNArgs(2),
 		func(cmd *cobra.Command, args []string) error {
 			words := args[1:]
 			if words[0] == "--" {
 				words = words[1:]
+			}
+			if strings.HasPrefix(args[1], "-") && args[1] != "--" {
+				return usage("run %s: options stand before the guest's name: grove run %s %s", args[0], args[1], args[0])
 			}
 			if len(words) == 0 {
 				return usage("run %s: no command given", args[0])
@@ -57,7 +61,7 @@ func (a *app) runVerb() *cobra.Command {
 
 func (a *app) shell() *cobra.Command {
 	var flags runFlags
-	cmd := verb("shell NAME", "a shell in a guest", runLong+"    grove shell mail", cobra.ExactArgs(1),
+	cmd := verb("shell [OPTION]... NAME", "a shell in a guest", runLong+"    grove shell mail", cobra.ExactArgs(1),
 		func(cmd *cobra.Command, args []string) error { return a.runIn(cmd, args[0], nil, flags) })
 	flags.add(cmd)
 	return cmd

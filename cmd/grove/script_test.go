@@ -132,12 +132,8 @@ func cmdServer(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func cmdUpdateServer(ts *testscript.TestScript, _ bool, args []string) {
-	repo := ts.MkAbs(args[0])
-	for _, words := range [][]string{{"repo", "--repo", repo, "pull-local", shared.update}, {"repo", "--repo", repo, "summary", "-u"}} {
-		if out, err := command(ts, "grove", words...).CombinedOutput(); err != nil {
-			ts.Fatalf("grove %v: %v\n%s", words, err, out)
-		}
-	}
+	ts.Check(os.RemoveAll(ts.MkAbs(args[0])))
+	copyTree(ts, shared.update, ts.MkAbs(args[0]))
 }
 
 func copyTree(ts *testscript.TestScript, from, to string) {

@@ -57,7 +57,7 @@ is none, ready for grove serve or any static web server.
 }
 
 func (a *app) remote() *cobra.Command {
-	cmd := &cobra.Command{Use: "remote", Short: "where bases are pulled from", Args: cobra.NoArgs,
+	cmd := &cobra.Command{Use: "remote", Short: "where bases are pulled from", Args: groupArgs,
 		RunE: func(*cobra.Command, []string) error { return usage("say remote add, delete, list or refs") }}
 	cmd.AddCommand(a.remoteAdd(), a.remoteDelete(), a.remoteList(), a.remoteRefs())
 	return cmd
@@ -148,14 +148,16 @@ func (a *app) pull() *cobra.Command {
 	return verb("pull REMOTE:REF...", "bring commits from a remote into the state root", `
 Verified as the remote's settings say; what is there already is not fetched again.`, cobra.MinimumNArgs(1),
 		func(cmd *cobra.Command, args []string) error {
+			for _, spec := range args {
+				if !strings.Contains(spec, ":") {
+					return usage("pull %s: say REMOTE:REF", spec)
+				}
+			}
 			e, err := a.guestEnv()
 			if err != nil {
 				return err
 			}
 			for _, spec := range args {
-				if !strings.Contains(spec, ":") {
-					return usage("pull %s: say REMOTE:REF", spec)
-				}
 				c, err := e.ResolveBase(cmd.Context(), spec)
 				if err != nil {
 					return err
