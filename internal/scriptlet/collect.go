@@ -213,9 +213,9 @@ func (c *collector) logged(p string) ([]byte, error) {
 	if err != nil || !found || e.Dir {
 		return []byte{}, err
 	}
-	_, _, r, err := c.tx.OpenFile(e.File)
-	if err != nil {
-		return nil, err
+	h, _, r, err := c.tx.OpenFile(e.File)
+	if err != nil || h.IsSymlink() || r == nil {
+		return []byte{}, err
 	}
 	defer r.Close()
 	text, err := io.ReadAll(io.LimitReader(r, logBytes))
@@ -260,9 +260,9 @@ func (c *collector) shadow(f io.Reader) ([]byte, error) {
 	}
 	known := map[string]bool{}
 	if e, found, err := c.old.Lookup("usr/etc/shadow"); err == nil && found && !e.Dir {
-		_, _, r, err := c.tx.OpenFile(e.File)
-		if err != nil {
-			return nil, err
+		h, _, r, err := c.tx.OpenFile(e.File)
+		if err != nil || h.IsSymlink() || r == nil {
+			return text, err
 		}
 		before, err := io.ReadAll(io.LimitReader(r, shadowBytes))
 		r.Close()
