@@ -11,6 +11,7 @@ import (
 	"sort"
 	"strings"
 
+	"grove/internal/fetch"
 	"grove/internal/manifest"
 	"grove/internal/rpm"
 	"grove/internal/rpmmd"
@@ -143,10 +144,10 @@ func (b *build) loadSources(ctx context.Context) (dead []string, err error) {
 			CacheDir: b.metadataDir(), Client: b.o.Client, Offline: b.o.Offline, Refresh: b.o.Refresh, ReadKey: b.o.ReadKey,
 		})
 		if err != nil {
-			if isTrust(err) || ctx.Err() != nil {
+			if isTrust(err) || errors.Is(err, fetch.ErrDigest) || ctx.Err() != nil {
 				return nil, err
 			}
-			dead = append(dead, fmt.Sprintf("%s: %v", src.ID, err))
+			dead = append(dead, err.Error())
 			continue
 		}
 		b.sources = append(b.sources, md)

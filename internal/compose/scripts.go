@@ -49,8 +49,9 @@ func runScriptlets(ctx context.Context, b *build) error {
 	if err != nil {
 		return fmt.Errorf("collect what the scriptlets wrote: %w", err)
 	}
+	before := b.tree
 	b.tree = t
-	return nil
+	return b.dropSecrets(before)
 }
 
 // checkout lays the tree out where scriptlets can see it.
