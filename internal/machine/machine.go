@@ -55,7 +55,10 @@ func Run(ctx context.Context, g Guest, c Command) (int, error) {
 		if err != nil {
 			return 127, fmt.Errorf("lock deployment of %s: %w", g.Name, err)
 		}
-		defer func() { _ = lock.Release() }()
+		defer func() {
+			_ = lock.Release()
+			clearMountPoint(ctx, g, c)
+		}()
 	}
 	code, err := sandbox.Exec(ctx, spec, sandbox.Command{Argv: c.Argv, Stdin: c.Stdin, Stdout: c.Stdout, Stderr: c.Stderr,
 		User: c.User, Dir: c.Chdir})
@@ -63,6 +66,22 @@ func Run(ctx context.Context, g Guest, c Command) (int, error) {
 		return code, fmt.Errorf("run in %s: %w", g.Name, err)
 	}
 	return code, nil
+}
+
+// clearMountPoint removes the empty file that the host's resolv.conf was mounted on, unless another command runs
+// there: the guest has none of its own.
+func clearMountPoint(ctx context.Context, g Guest, c Command) {
+	path := filepath.Join(g.Root, "etc/resolv.conf")
+	st, err := os.Lstat(path)
+	if c.PrivateNetwork || err != nil || !st.Mode().IsRegular() || st.Size() != 0 {
+		return
+	}
+	lock, err := durable.Acquire(ctx, g.RunLock, true, 0)
+	if err != nil {
+		return
+	}
+	_ = os.Remove(path)
+	_ = lock.Release()
 }
 
 // container describes the guest as a command sees it.
