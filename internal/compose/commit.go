@@ -5,6 +5,7 @@ package compose
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -153,7 +154,7 @@ func expandDate(prefix string, t time.Time) string {
 // checkoutOptions are those of every root that grove lays out: /etc's defaults are own copies, so that
 // nothing that edits them reaches the repo.
 func checkoutOptions() repo.CheckoutOptions {
-	return repo.CheckoutOptions{CopyPrefixes: []string{"usr/etc"}, NoSync: true}
+	return repo.CheckoutOptions{CopyPrefixes: []string{"usr/etc"}, NoSync: true, UserMode: os.Geteuid() != 0}
 }
 
 // CheckOut lays out a tree that needs no layers.
