@@ -226,6 +226,10 @@ func AddRemote(s *deploy.Store, r repo.Remote, keys []byte, replace bool) error 
 	c := s.Repo().Config()
 	if _, err := c.Remote(r.Name); err == nil && !replace {
 		return fmt.Errorf("remote %q is there already; --force replaces it", r.Name)
+	} else if err == nil {
+		if err := c.DeleteRemote(r.Name); err != nil {
+			return err
+		}
 	}
 	if len(keys) > 0 {
 		ring, err := sign.ParseKeyring(keys)
