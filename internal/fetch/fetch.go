@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"sync"
 	"time"
 )
 
@@ -68,6 +69,8 @@ type Client struct {
 	o    Options
 	http *http.Client
 	err  error // what was wrong with the options; each call returns it
+
+	closing sync.Map // hosts that close the connection after each answer
 }
 
 // New makes a client. What is wrong with the options (no such CA file) is the error of each call.
@@ -118,6 +121,17 @@ func (c *Client) Options() Options { return c.o }
 
 // Offline says whether the client refuses the network.
 func (c *Client) Offline() bool { return c.o.Offline }
+
+// ClosesConnections says whether the host of rawURL is known to close the connection after each answer. Many requests at a
+// time make such a server slower: it drops connections that wait to be accepted, and those are tried again after a second.
+func (c *Client) ClosesConnections(rawURL string) bool {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return false
+	}
+	_, closes := c.closing.Load(u.Host)
+	return closes
+}
 
 // Close closes the idle connections. The client can still be used.
 func (c *Client) Close() { c.http.CloseIdleConnections() }

@@ -126,6 +126,14 @@ func TestGet(t *testing.T) {
 	if _, err := c.Get(context.Background(), s.URL+"/none", 10); !errors.Is(err, fetch.ErrNotFound) {
 		t.Errorf("404: %v", err)
 	}
+	if c.ClosesConnections(s.URL) {
+		t.Error("connections are kept")
+	}
+	closing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Connection", "close") }))
+	defer closing.Close()
+	if _, err := c.Get(context.Background(), closing.URL, 10); err != nil || !c.ClosesConnections(closing.URL+"/x") {
+		t.Errorf("closing server: %v", err)
+	}
 	off := client(fetch.Options{Offline: true})
 	_, err := off.Get(context.Background(), s.URL+"/ok", 10)
 	if !errors.Is(err, fetch.ErrOffline) || err.Error() != "offline: would fetch "+s.URL+"/ok" {

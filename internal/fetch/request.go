@@ -139,6 +139,9 @@ func (c *Client) request(ctx context.Context, u *url.URL, from rangeFrom) (*stre
 		cancel(nil)
 		return nil, err
 	}
+	if resp.Close {
+		c.closing.Store(u.Host, true)
+	}
 	s := &stream{size: resp.ContentLength, validator: validator(resp.Header)}
 	if resp.StatusCode == http.StatusPartialContent {
 		start, ok := contentRangeStart(resp.Header.Get("Content-Range"))

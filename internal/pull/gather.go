@@ -19,6 +19,7 @@ import (
 const (
 	defaultParallel = 12
 	maxParallel     = 32
+	closingParallel = 4 // for servers that close each connection, python's http.server above all
 	// After so many bytes or so long, what has come is made durable, so that a kill costs no more than that.
 	batchBytes = 256 << 20
 	batchTime  = 30 * time.Second
@@ -76,12 +77,8 @@ func (g *gatherer) run(ctx context.Context, c ostree.Commit, prev *ostree.Commit
 	g.push(job{object: object{ostree.TypeDirMeta, c.Meta}}, root)
 	stop := context.AfterFunc(ctx, func() { g.fail(context.Cause(ctx)) })
 	defer stop()
-	n := g.o.Parallel
-	if n <= 0 {
-		n = defaultParallel
-	}
 	var wg sync.WaitGroup
-	for range min(n, maxParallel) {
+	for range g.workers() {
 		wg.Go(func() { g.work(ctx, cancel) })
 	}
 	wg.Wait()
@@ -94,6 +91,16 @@ func (g *gatherer) run(ctx context.Context, c ostree.Commit, prev *ostree.Commit
 		return g.err
 	}
 	return closed
+}
+
+func (g *gatherer) workers() int {
+	switch {
+	case g.o.Parallel > 0:
+		return min(g.o.Parallel, maxParallel)
+	case g.rem.client.ClosesConnections(g.rem.content[0]):
+		return closingParallel
+	}
+	return defaultParallel
 }
 
 // push adds jobs that are new. The caller holds no lock.

@@ -76,13 +76,14 @@ func TestOursFromTheirs(t *testing.T) {
 	path, _ := ostreeRepo(t)
 	t.Log(strings.Fields(run(t, "ostree", "--version"))[0:4])
 	want := strings.TrimSpace(run(t, "ostree", "--repo="+path, "rev-parse", "main"))
+	url := python(t, path)
 	for _, summary := range []bool{false, true} {
 		if summary {
 			run(t, "ostree", "--repo="+path, "summary", "-u")
 		}
 		for _, mode := range modes() {
 			r := initRepo(t, mode)
-			addRemote(t, r, python(t, path), nil)
+			addRemote(t, r, url, nil)
 			if _, err := pull.Pull(context.Background(), r, "up", []string{"main"}, pull.Options{}); err != nil {
 				t.Fatal(err)
 			}
