@@ -6,6 +6,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"strconv"
 
@@ -13,12 +14,20 @@ import (
 	"grove/internal/sandbox"
 )
 
+// main runs the program. Two variables are for tests: GROVE_TEST_KILL_AT=N kills it before its N-th durable
+// step, GROVE_TEST_STEPS=FILE has it write down how many such steps it took.
 func main() {
 	sandbox.Child(builtins())
 	if n, err := strconv.ParseInt(os.Getenv("GROVE_TEST_KILL_AT"), 10, 64); err == nil {
 		durable.KillAt(n)
 	}
-	os.Exit(run(os.Args[1:], env{
+	code := run(os.Args[1:], env{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv,
-	}))
+	})
+	if file := os.Getenv("GROVE_TEST_STEPS"); file != "" {
+		if err := os.WriteFile(file, []byte(strconv.FormatInt(durable.Steps(), 10)), 0o644); err != nil {
+			fmt.Fprintln(os.Stderr, "grove: write number of steps:", err)
+		}
+	}
+	os.Exit(code)
 }
