@@ -39,7 +39,7 @@ func (a *app) printChange(c guest.Change) {
 		return
 	}
 	if c.From == 0 {
-		a.printf("%s: deployment %d is current", c.Guest, c.To)
+		a.printf("%s: deployment %d is current, %d packages", c.Guest, c.To, c.Installed)
 	} else {
 		a.printf("%s: deployment %d is current (was %d; grove rollback %s %d leads back)", c.Guest, c.To, c.From, c.Guest, c.From)
 	}

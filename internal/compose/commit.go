@@ -189,3 +189,11 @@ func (b *build) usedSources() []string {
 	}
 	return sortedKeys(ids)
 }
+
+// Packages are the NEVRAs of what a commit adds to its base, or to nothing; none where grove did not make it.
+func Packages(c ostree.Commit) []string {
+	if v, ok := c.Metadata.Lookup(KeyPackages); ok && v.Type() == "as" {
+		return v.Strings()
+	}
+	return nil
+}

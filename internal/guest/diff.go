@@ -8,6 +8,7 @@ import (
 	"sort"
 
 	"grove/internal/deploy"
+	"grove/internal/manifest"
 	"grove/internal/rpm"
 	"grove/internal/rpmdb"
 	"grove/internal/tree"
@@ -82,13 +83,18 @@ func diffRoots(from, to string) (PackageDiff, error) {
 	return diffPackages(a, b), nil
 }
 
-// packageDiff compares the current deployment with the staged one.
-func (e Env) packageDiff(cur *deploy.Deployment, st *deploy.Staged) (PackageDiff, error) {
-	from := ""
-	if cur != nil {
-		from = cur.Root()
+// packageDiff compares the staged deployment with the current one; that of a new guest with its base. It counts
+// what is installed.
+func packageDiff(cur *deploy.Deployment, st *deploy.Staged, l manifest.Lock) (PackageDiff, int, error) {
+	now, err := Installed(st.Root())
+	if err != nil {
+		return PackageDiff{}, 0, err
 	}
-	return diffRoots(from, st.Root())
+	if cur == nil {
+		return diffPackages(baseOf(now, l), now), len(now), nil
+	}
+	before, err := Installed(cur.Root())
+	return diffPackages(before, now), len(now), err
 }
 
 // diffPackages pairs packages by name and architecture. Where a name is there several times on a side

@@ -54,6 +54,7 @@ type Change struct {
 	Unchanged bool        `json:"unchanged"`
 	DryRun    bool        `json:"dry_run,omitempty"`
 	Packages  PackageDiff `json:"packages"`
+	Installed int         `json:"installed,omitempty"` // packages in the new deployment
 	Etc       EtcReport   `json:"etc"`
 	VarFilled int         `json:"var_filled,omitempty"` // entries that /var lacked
 	Satisfied []string    `json:"satisfied,omitempty"`  // requests that the base fulfils already

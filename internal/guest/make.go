@@ -50,7 +50,7 @@ func (e Env) make(ctx context.Context, g *deploy.Guest, m manifest.Manifest, o O
 		c.Unchanged, c.Commit = true, cur.Commit.String()
 		return c, nil
 	}
-	if c.Packages, err = e.packageDiff(cur, st); err != nil {
+	if c.Packages, c.Installed, err = packageDiff(cur, st, res.Lock); err != nil {
 		return c, err
 	}
 	if o.DryRun {

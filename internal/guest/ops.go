@@ -177,9 +177,27 @@ func GC(ctx context.Context, e Env, o deploy.GCOptions) (deploy.GCReport, error)
 	return e.Store.GC(ctx, o)
 }
 
-// usedPackages are the refs of package trees that some deployment was made from.
+// usedPackages are the refs of package trees that some deployment, or a tree composed here, was made from.
 func usedPackages(e Env) (map[string]bool, error) {
 	used := map[string]bool{}
+	refs, err := e.Store.Repo().Refs("")
+	if err != nil {
+		return nil, err
+	}
+	for name, c := range refs {
+		if strings.HasPrefix(name, "grove/") || strings.Contains(name, ":") {
+			continue
+		}
+		commit, err := e.Store.Repo().Commit(c)
+		if err != nil {
+			return nil, fmt.Errorf("ref %s: %w", name, err)
+		}
+		for _, p := range compose.Packages(commit) {
+			if n, err := rpm.ParseNEVRA(p); err == nil {
+				used[importer.Ref(n)] = true
+			}
+		}
+	}
 	names, err := e.Store.Guests()
 	if err != nil {
 		return nil, err
