@@ -396,10 +396,11 @@ func TestResume(t *testing.T) {
 	one := commit(t, src, change{ref: "main", files: sample()})
 	var requests atomic.Int64
 	inner := counting(serve.Handler(src), &requests)
-	limit := int64(40)
+	var limit atomic.Int64
+	limit.Store(40)
 	var broken atomic.Int64
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if requests.Load() >= limit {
+		if requests.Load() >= limit.Load() {
 			panic(http.ErrAbortHandler)
 		}
 		if strings.HasSuffix(r.URL.Path, ".filez") && broken.Add(1)%5 == 0 { // and some lines break in the middle
@@ -419,7 +420,7 @@ func TestResume(t *testing.T) {
 		t.Errorf("refs %v", refs)
 	}
 	first := requests.Swap(0)
-	limit = 1 << 30
+	limit.Store(1 << 30)
 	if _, err := pull.Pull(context.Background(), r, "up", []string{"main"}, pull.Options{Client: quick()}); err != nil {
 		t.Fatal(err)
 	}
