@@ -111,6 +111,8 @@ func hints(err error) []string {
 		return []string{"`grove list` shows the guests of this state root"}
 	case errors.As(err, &unknown):
 		return []string{"`grove search NAME WORD` looks through the guest's sources"}
+	case errors.As(err, &script) && os.Getuid() != 0:
+		return []string{"files have owners of their own, which needs root; try sudo"}
 	case errors.As(err, &script):
 		return []string{"the guest is as it was; the lines above are the scriptlet's own"}
 	case errors.Is(err, sign.ErrUntrusted):
