@@ -307,7 +307,8 @@ func (b *build) openPackage(ctx context.Context, p pick) (*os.File, string, erro
 		}
 	}
 	dest := filepath.Join(b.o.CacheDir, "packages", p.meta.Digest.Hex+".rpm")
-	err := b.o.Client.Download(ctx, fetch.Download{
+	client := p.md.Source.Client(b.o.Client, b.o.Offline)
+	err := client.Download(ctx, fetch.Download{
 		URLs: urls, Dest: dest, SizeBytes: p.meta.SizeBytes, MaxBytes: maxPackageBytes,
 		Digest: p.meta.Digest.Algo + ":" + p.meta.Digest.Hex,
 	})
