@@ -21,11 +21,7 @@ import (
 func (tx *Tx) stageDetached() error {
 	for c, d := range tx.detached {
 		o := object{ostree.TypeCommitMeta, c}
-		err := tx.stage.sub(c[0])
-		if err == nil {
-			err = tx.writePlain(tx.r.objectPath(o), d.Encode())
-		}
-		if err != nil {
+		if err := tx.writePlain(stagedName(o), d.Encode()); err != nil {
 			return fmt.Errorf("write object %s: %w", o, err)
 		}
 	}
@@ -41,7 +37,7 @@ func (tx *Tx) moveDetached() error {
 		if err := unix.Mkdirat(tx.r.objdir(), name[:2], 0o755); err != nil && err != unix.EEXIST {
 			return fmt.Errorf("mkdir objects/%s: %w", name[:2], err)
 		}
-		err := durable.RenameAt(durable.At{Dir: tx.stage.fd, Name: name}, durable.At{Dir: tx.r.objdir(), Name: name}, false)
+		err := durable.RenameAt(durable.At{Dir: tx.stage.fd, Name: stagedName(o)}, durable.At{Dir: tx.r.objdir(), Name: name}, false)
 		if err != nil {
 			return err
 		}

@@ -178,12 +178,12 @@ func (r *Repo) openBareUser(c ostree.Checksum) (f openFile, err error) {
 	if err != nil {
 		return f, err
 	}
-	target := make([]byte, ostree.MaxSymlinkLen+1)
+	target := make([]byte, ostree.MaxSymlinkLen+2)
 	n, err := readSome(fd, target)
 	if err != nil {
 		return f, err
 	}
-	// libostree wrote the final NUL with the target for a while
+	// libostree writes a NUL after the target; its length is checked with the rest of the header
 	f.h.Symlink = string(bytes.TrimSuffix(target[:n], []byte{0}))
 	f.content = noContent{}
 	return f, nil

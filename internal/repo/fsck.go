@@ -52,7 +52,7 @@ func (r *Repo) Fsck(ctx context.Context, o FsckOptions) (FsckResult, error) {
 		return FsckResult{}, fmt.Errorf("fsck: %w", err)
 	} // who may only read can still look
 	defer lock.Release()
-	f := &fsck{r: r, o: o, faulty: map[object]bool{}, had: map[object]bool{}}
+	f := &fsck{r: r.uncached(), cached: r, o: o, faulty: map[object]bool{}, had: map[object]bool{}}
 	if err := f.objects(ctx); err != nil {
 		return f.result, fmt.Errorf("fsck: %w", err)
 	}
@@ -67,7 +67,8 @@ func (r *Repo) Fsck(ctx context.Context, o FsckOptions) (FsckResult, error) {
 }
 
 type fsck struct {
-	r      *Repo
+	r      *Repo // without what is remembered
+	cached *Repo
 	o      FsckOptions
 	mu     sync.Mutex
 	faulty map[object]bool
@@ -125,7 +126,7 @@ func (f *fsck) verifyAll(ctx context.Context, list []object) error {
 		f.faulty[o] = true
 		f.mu.Unlock()
 		if f.o.Delete {
-			f.r.forget(o)
+			f.cached.forget(o)
 			if err := unix.Unlinkat(f.r.objdir(), f.r.objectPath(o), 0); err != nil {
 				return fmt.Errorf("delete object %s: %w", o, err)
 			}

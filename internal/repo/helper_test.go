@@ -75,9 +75,9 @@ func initRepo(t testing.TB, mode repo.Mode) *repo.Repo {
 	r, err := repo.Init(filepath.Join(t.TempDir(), "repo"), mode)
 	ok(t, err)
 	ok(t, r.Config().Set("core", "min-free-space-percent", "0"))
+	ok(t, r.Config().Set("core", "fsync", "false")) // the loops of crash_test.go sync; here it only takes time
 	ok(t, r.Config().Save())
-	r = open(t, r.Path())
-	return r
+	return open(t, r.Path())
 }
 
 func check(t testing.TB, r *repo.Repo) {

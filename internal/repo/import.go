@@ -77,7 +77,7 @@ func (tx *Tx) link(from *Repo, o object) (bool, error) {
 		err = fmt.Errorf("mode %#o is no regular file's: %w", st.Mode, ostree.ErrCorrupt)
 	}
 	if err == nil {
-		err = unix.Linkat(from.objdir(), name, tx.stage.fd, tx.r.objectPath(o), 0)
+		err = unix.Linkat(from.objdir(), name, tx.stage.fd, stagedName(o), 0)
 		if err == unix.EXDEV || err == unix.EPERM || err == unix.EMLINK || err == unix.EACCES {
 			tx.mark(o, 0)
 			return false, nil

@@ -24,7 +24,12 @@ type object struct {
 func (o object) String() string { return o.c.String() + "." + o.t.String() }
 
 // objectPath is where o lies below objects/ in this repository.
-func (r *Repo) objectPath(o object) string { return ostree.ObjectPath(o.c, o.t, r.mode == Archive) }
+func (r *Repo) objectPath(o object) string {
+	if r.flat {
+		return stagedName(o)
+	}
+	return ostree.ObjectPath(o.c, o.t, r.mode == Archive)
+}
 
 // ObjectPath returns the file that holds an object, whether it is there or not.
 func (r *Repo) ObjectPath(t ostree.ObjectType, c ostree.Checksum) string {
@@ -202,6 +207,15 @@ func (r *Repo) DirMeta(c ostree.Checksum) (ostree.DirMeta, error) {
 	r.cache.metas[c] = m
 	r.cache.mu.Unlock()
 	return m, nil
+}
+
+// uncached is the same repository with an empty cache, for who wants to know what lies on disk now.
+func (r *Repo) uncached() *Repo {
+	u := &Repo{path: r.path, mode: r.mode, config: r.config, objects: r.objects, flat: r.flat, workers: r.workers, fsync: r.fsync}
+	if r.parent != nil {
+		u.parent = r.parent.uncached()
+	}
+	return u
 }
 
 // forget drops an object from the cache, before it is deleted.

@@ -58,6 +58,7 @@ type Repo struct {
 	mode    Mode
 	config  *Config
 	objects *os.File // the folder objects/, to open objects relative to it
+	flat    bool     // a staging folder that is read as a repository
 	parent  *Repo    // further objects, read only; nil for none
 	cache   metaCache
 	workers int

@@ -7,9 +7,12 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"grove/internal/durable"
 )
 
 // defaultMinFreePercent is libostree's: a repository that fills its disk leaves that much to others.
@@ -91,6 +94,31 @@ func parseSpace(s string) (uint64, error) {
 		return n << shift, err
 	}
 	return 0, fmt.Errorf("want a number with MB, GB or TB")
+}
+
+// flushEvery is after how many bytes a transaction begins to bring to disk what it has written, beside its other work,
+// so that the sync at its end finds less to do.
+const flushEvery = 48 << 20
+
+// flusher brings a file system to disk in the background.
+type flusher struct {
+	written atomic.Int64
+	busy    atomic.Bool
+	wg      sync.WaitGroup
+}
+
+// wrote notes that n more bytes were written to the file system of path.
+func (f *flusher) wrote(n int, path string) {
+	if f.written.Add(int64(n)) < flushEvery || !f.busy.CompareAndSwap(false, true) {
+		return
+	}
+	f.written.Store(0)
+	f.wg.Add(1)
+	go func() {
+		defer f.wg.Done()
+		durable.SyncFS(path) // only a head start: the sync that counts reports errors
+		f.busy.Store(false)
+	}()
 }
 
 // take uses up the blocks of sizeBytes.

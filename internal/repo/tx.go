@@ -31,6 +31,7 @@ type Tx struct {
 	stage  *staging
 	budget *budget
 	codecs codecs
+	flush  flusher
 
 	mu       sync.Mutex
 	objects  map[object]objectState
@@ -109,7 +110,7 @@ func (tx *Tx) claim(o object) (bool, error) {
 		tx.mark(o, present)
 		return false, nil
 	}
-	return true, tx.stage.sub(o.c[0])
+	return true, nil
 }
 
 func (tx *Tx) mark(o object, s objectState) {
@@ -121,7 +122,7 @@ func (tx *Tx) mark(o object, s objectState) {
 // settle ends a claim.
 func (tx *Tx) settle(o object, err error) error {
 	if err != nil {
-		unix.Unlinkat(tx.stage.fd, tx.r.objectPath(o), 0)
+		unix.Unlinkat(tx.stage.fd, stagedName(o), 0)
 		tx.mark(o, broken)
 		return fmt.Errorf("write object %s: %w", o, err)
 	}
@@ -166,6 +167,7 @@ func (tx *Tx) Abort() error {
 	if done {
 		return nil
 	}
+	tx.flush.wg.Wait()
 	return errors.Join(tx.stage.remove(), tx.lock.Release())
 }
 
@@ -180,6 +182,7 @@ func (tx *Tx) Commit() error {
 	if done {
 		return errDone
 	}
+	tx.flush.wg.Wait()
 	err := tx.publish()
 	return errors.Join(err, tx.stage.remove(), tx.lock.Release())
 }
@@ -277,8 +280,7 @@ func (tx *Tx) moveGroup(group []object) error {
 		return fmt.Errorf("mkdir objects/%s: %w", dir, err)
 	}
 	for _, o := range group {
-		name := tx.r.objectPath(o)
-		err := durable.RenameAt(durable.At{Dir: tx.stage.fd, Name: name}, durable.At{Dir: tx.r.objdir(), Name: name}, true)
+		err := durable.RenameAt(durable.At{Dir: tx.stage.fd, Name: stagedName(o)}, durable.At{Dir: tx.r.objdir(), Name: tx.r.objectPath(o)}, true)
 		if err != nil {
 			return err
 		}

@@ -18,10 +18,10 @@ func (tx *Tx) FileHeader(c ostree.Checksum) (ostree.FileHeader, int64, error) {
 	return tx.holder(c).FileHeader(c)
 }
 
-// holder is the repository that has the file: the staging folder is laid out as one.
+// holder is the repository that has the file: the staging folder is read as one, whose objects lie flat.
 func (tx *Tx) holder(c ostree.Checksum) *Repo {
 	if !tx.isStaged(object{ostree.TypeFile, c}) {
 		return tx.r
 	}
-	return &Repo{path: tx.stage.path, mode: tx.r.mode, objects: tx.stage.dir, parent: tx.r}
+	return &Repo{path: tx.stage.path, mode: tx.r.mode, objects: tx.stage.dir, flat: true, parent: tx.r}
 }

@@ -35,7 +35,7 @@ func (tx *Tx) putMetadata(o object, data []byte) error {
 		return err
 	}
 	if err == nil {
-		err = tx.writePlain(tx.r.objectPath(o), data)
+		err = tx.writePlain(stagedName(o), data)
 	}
 	return tx.settle(o, err)
 }
@@ -90,7 +90,7 @@ func (tx *Tx) stagedMetadata(o object) ([]byte, error) {
 	if !tx.isStaged(o) {
 		return nil, nil
 	}
-	return readLimited(tx.stage.path+"/"+tx.r.objectPath(o), ostree.MaxMetadataSizeBytes)
+	return readLimited(tx.stage.path+"/"+stagedName(o), ostree.MaxMetadataSizeBytes)
 }
 
 // create makes a new file in the staging folder.
@@ -113,6 +113,14 @@ func writeAll(fd int, data []byte) error {
 		data = data[max(n, 0):]
 	}
 	return nil
+}
+
+// writeAll writes data to fd, and has what is written brought to disk from time to time.
+func (tx *Tx) writeAll(fd int, data []byte) error {
+	if tx.r.fsync {
+		tx.flush.wrote(len(data), tx.stage.path)
+	}
+	return writeAll(fd, data)
 }
 
 // writePlain stages a file that has no metadata of its own, mode 0644.
@@ -204,7 +212,7 @@ func (tx *Tx) putSmall(h ostree.FileHeader, data []byte, want *ostree.Checksum) 
 		return o.c, err
 	}
 	if err == nil {
-		err = tx.writeSmall(tx.r.objectPath(o), h, data)
+		err = tx.writeSmall(stagedName(o), h, data)
 	}
 	return o.c, tx.settle(o, err)
 }
@@ -228,7 +236,7 @@ func (tx *Tx) writeSmall(name string, h ostree.FileHeader, data []byte) error {
 		defer tx.codecs.releasePacked(packed)
 		data = packed.Bytes()
 	} else if h.IsSymlink() {
-		data = []byte(h.Symlink)
+		data = []byte(h.Symlink + "\x00") // as libostree has it
 	}
 	if err := tx.budget.take(int64(len(data))); err != nil {
 		return err
@@ -238,7 +246,7 @@ func (tx *Tx) writeSmall(name string, h ostree.FileHeader, data []byte) error {
 	if err != nil {
 		return err
 	}
-	if err = writeAll(fd, data); err == nil {
+	if err = tx.writeAll(fd, data); err == nil {
 		err = tx.dress(fd, mode&^tx.stage.umask, h)
 	}
 	return errors.Join(err, unix.Close(fd))
@@ -396,7 +404,7 @@ func (tx *Tx) copyLarge(fd int, hash *ostree.FileHasher, head []byte, rest io.Re
 			return err
 		}
 		hash.Write(head[:n])
-		if err := writeAll(fd, head[:n]); err != nil {
+		if err := tx.writeAll(fd, head[:n]); err != nil {
 			return err
 		}
 		var err error
@@ -426,7 +434,7 @@ func (tx *Tx) finishLarge(tmp string, fd int, h ostree.FileHeader, c ostree.Chec
 	err = errors.Join(err, unix.Close(fd))
 	if mine && err == nil {
 		err = durable.RenameAt(durable.At{Dir: tx.stage.fd, Name: tmp},
-			durable.At{Dir: tx.stage.fd, Name: tx.r.objectPath(o)}, true)
+			durable.At{Dir: tx.stage.fd, Name: stagedName(o)}, true)
 	}
 	if !mine || err != nil {
 		unix.Unlinkat(tx.stage.fd, tmp, 0)
