@@ -31,7 +31,7 @@ const (
 // Summary lists the refs of a repository for clients that can not list its folders.
 //
 //	shape   GVariant (a(s(taya{sv}))a{sv}): refs as (name, (commit size, commit, metadata)), then metadata
-//	units   the size in bytes of the commit object, 64-bit big-endian; refs are sorted by the bytes of the name
+//	units   the size in bytes of the commit object, 64-bit in the machine's order (libostree does not swap it); refs are sorted by the bytes of the name
 //	name    file summary; its signatures in summary.sig, which is detached metadata (see ParseDetached)
 //	source  ostree src/libostree/ostree-core.h, OSTREE_SUMMARY_GVARIANT_STRING
 type Summary struct {
@@ -70,7 +70,7 @@ func refsValue(refs []SummaryRef) gvariant.Value {
 	items := make([]gvariant.Value, len(refs))
 	for i, r := range refs {
 		items[i] = gvariant.Tuple(gvariant.String(r.Name),
-			gvariant.Tuple(be64(r.SizeBytes), gvariant.Bytes(r.Commit[:]), r.Metadata.Value()))
+			gvariant.Tuple(gvariant.Uint64(r.SizeBytes), gvariant.Bytes(r.Commit[:]), r.Metadata.Value()))
 	}
 	return gvariant.Array(summaryRefType, items...)
 }
@@ -110,7 +110,7 @@ func refsFrom(v gvariant.Value) ([]SummaryRef, error) {
 			return nil, fmt.Errorf("ref %q: %w", name, err)
 		}
 		meta, _ := in.Index(2).Dict()
-		refs[i] = SummaryRef{name, from64(in.Index(0)), sum, meta}
+		refs[i] = SummaryRef{name, in.Index(0).Uint(), sum, meta}
 	}
 	return refs, nil
 }
