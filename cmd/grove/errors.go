@@ -77,7 +77,7 @@ func (a *app) report(err error) int {
 	if errors.As(err, &code) {
 		return int(code)
 	}
-	text := strings.TrimSuffix(err.Error(), "\n")
+	text := strings.TrimSuffix(strings.TrimSuffix(err.Error(), "\n"), ": "+guest.ErrUnsuited.Error())
 	fmt.Fprintf(a.stderr, "grove: %s\n", text)
 	for i, h := range hints(err) {
 		if i == 2 {
@@ -107,6 +107,8 @@ func hints(err error) []string {
 	switch {
 	case errors.As(err, &u):
 		return []string{"`grove --help` lists the verbs, `grove VERB --help` explains one"}
+	case errors.As(err, &noGuest) && strings.Contains(noGuest.What, "deployment"):
+		return []string{"`grove status NAME` shows a guest's deployments"}
 	case errors.As(err, &noGuest):
 		return []string{"`grove list` shows the guests of this state root"}
 	case errors.As(err, &unknown):

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 
 	"grove/internal/fixture"
 	"grove/internal/sandbox"
@@ -30,7 +31,19 @@ func (t tests) Run() int {
 
 func TestMain(m *testing.M) {
 	sandbox.Child(builtins())
+	workInMemory()
 	testscript.Main(tests{m}, map[string]func(){"grove": main})
+}
+
+// workInMemory puts temporary folders into /dev/shm where it has room for all tests and nobody chose another place:
+// every change of a guest ends with a sync of the file system, which on a disk in use takes most of the time.
+func workInMemory() {
+	const dir, wantBytes = "/dev/shm", 6 << 30
+	var st unix.Statfs_t
+	if os.Getenv("TMPDIR") != "" || unix.Statfs(dir, &st) != nil || st.Bavail*uint64(st.Bsize) < wantBytes || unix.Access(dir, unix.W_OK) != nil {
+		return
+	}
+	os.Setenv("TMPDIR", dir)
 }
 
 // world is Copse Linux and what was composed of it, made once for all tests and only read by them.
