@@ -19,6 +19,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"grove/internal/fixture"
 )
@@ -164,7 +165,11 @@ func capture(t testing.TB, cmd *exec.Cmd) (stdout, stderr string, code int) {
 	t.Helper()
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
+	began := time.Now()
 	err := cmd.Run()
+	if took := time.Since(began); took > time.Second {
+		t.Logf("%.1f s: %.160s", took.Seconds(), strings.Join(cmd.Args, " "))
+	}
 	var exit *exec.ExitError
 	switch {
 	case errors.As(err, &exit):

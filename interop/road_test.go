@@ -22,6 +22,7 @@ type road struct {
 	drop     string   // the requested package that is uninstalled again
 	probe    []string // a command that runs what was layered; its output has says
 	says     string
+	large    bool
 	config   string // a file of /etc that every deployment has and no package of the way changes
 }
 
@@ -51,14 +52,18 @@ func walk(t *testing.T, r road) {
 		t.Fatalf("refs of the served repository: %q", refs)
 	}
 
-	// Two servers, one ostree's folder each: the second guest's machine gets everything from the plain one.
-	s.grove("remote", "add", "dist", s.serveByGrove(srv), "--no-gpg-verify")
+	// Two servers of the same folder, two machines. The first has most objects from composing, the second has none.
+	ours, plainWeb := s.serveByGrove(srv), s.serveByPython(srv)
+	if r.large {
+		ours, plainWeb = plainWeb, ours // python needs a millisecond and a connection for each object
+	}
+	s.grove("remote", "add", "dist", ours, "--no-gpg-verify")
 	s.grove("create", "one", "dist:"+r.ref)
 	plain := site{t: t, dir: s.path("plain"), root: s.path("plain", "state")}
 	if err := os.Mkdir(plain.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	plain.grove("remote", "add", "dist", s.serveByPython(srv), "--no-gpg-verify")
+	plain.grove("remote", "add", "dist", plainWeb, "--no-gpg-verify")
 	plain.grove("create", "two", "dist:"+r.ref)
 	if a, b := s.current("one"), plain.current("two"); a != b {
 		t.Fatalf("the same base is %s from grove serve, %s from a web server", a, b)
@@ -157,7 +162,9 @@ func withoutRepoFile(flags []string) []string {
 // installed, and finds the files as the packages say.
 func rpmAgrees(s site) {
 	s.t.Helper()
-	query := func(args ...string) (string, string, int) { return s.try(append([]string{"run", "one", "--", "rpm"}, args...)...) }
+	query := func(args ...string) (string, string, int) {
+		return s.try(append([]string{"run", "one", "--", "rpm"}, args...)...)
+	}
 	root := filepath.Join(s.root, "guests/one/current/root")
 	if _, err := os.Stat(filepath.Join(root, "usr/bin/rpm")); err != nil {
 		query = func(args ...string) (string, string, int) {
@@ -274,7 +281,7 @@ func meadowRoad(t *testing.T, size string) road {
 	r := road{
 		manifest: filepath.Join(dir, "meadow-base.yaml"), next: filepath.Join(dir, "meadow-next.yaml"), ref: ref,
 		install: []string{"postfix"}, drop: "postfix", probe: []string{"postconf", "-d", "mail_version"}, says: "mail_version = 3",
-		config: "/etc/networks", flags: []string{"--repo-file", filepath.Join(dir, "meadow.repo")},
+		config: "/etc/networks", flags: []string{"--repo-file", filepath.Join(dir, "meadow.repo")}, large: size != "small",
 	}
 	if size == "small" {
 		// This one has no applications but those that came with its updates.

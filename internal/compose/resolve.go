@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
@@ -300,6 +301,10 @@ func (b *build) inputHash() string {
 	fmt.Fprintf(h, "grove %d\nbase %s\narch %s\n", layoutVersion, b.baseCommit(), b.o.Arch)
 	m := b.m
 	m.Base, m.Repos = "", nil
+	m.Packages = sorted(m.Packages) // in which order they were asked for is not part of what they are
+	m.LocalPackages = slices.SortedFunc(slices.Values(m.LocalPackages), func(x, y manifest.LocalPackage) int {
+		return strings.Compare(x.NEVRA+x.SHA256, y.NEVRA+y.SHA256)
+	})
 	fmt.Fprintf(h, "manifest %x\n", sha256.Sum256(m.Encode()))
 	for _, p := range b.picks {
 		fmt.Fprintf(h, "package %s %s:%s\n", p.meta.NEVRA, p.meta.Digest.Algo, p.meta.Digest.Hex)
@@ -321,6 +326,8 @@ func (b *build) inputHash() string {
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }
+
+func sorted(list []string) []string { return slices.Sorted(slices.Values(list)) }
 
 // knownIDs are the account lines that earlier runs made and this one keeps.
 func (b *build) knownIDs() (users, groups []string) {

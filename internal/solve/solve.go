@@ -15,7 +15,8 @@
 //  4. Newer wins over older, the machine's own architecture over a foreign one, a lower Cost over a higher.
 //  5. Weak dependencies come in where they fit, unless NoWeak.
 //
-// Ties break by the order of sources and packages in the request, so equal requests give equal plans.
+// Ties break by the order of sources and packages in the request, so equal requests give equal plans. The order in
+// which packages go in depends on them alone, not on where they came from.
 package solve
 
 import (
@@ -172,7 +173,7 @@ func Solve(req Request) (Plan, error) {
 	if problems > 0 {
 		return Plan{}, p.explain(jobs)
 	}
-	return p.plan(jobs), nil
+	return ordered(&req, p.plan(jobs)), nil
 }
 
 func check(req *Request) error {

@@ -3,9 +3,13 @@
 package solve_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"grove/internal/rpm"
+	"grove/internal/solve"
 )
 
 func TestSolve(t *testing.T) {
@@ -51,7 +55,7 @@ func TestSolve(t *testing.T) {
 			b-1-1.noarch
 			s-1-1.noarch
 			c-1-1.noarch; supplements a
-			? install a`, "r c-1-1.noarch weak\nr b-1-1.noarch weak\nr a-1-1.noarch requested\n"},
+			? install a`, "r b-1-1.noarch weak\nr c-1-1.noarch weak\nr a-1-1.noarch requested\n"},
 		{"no weak", `@repo r
 			a-1-1.noarch; recommends b
 			b-1-1.noarch
@@ -304,5 +308,38 @@ func TestProblems(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", answer(world(t, c.world)))
 			}
 		})
+	}
+}
+
+// The same packages go in in the same order wherever each of them comes from.
+func TestOrderIsThatOfThePackages(t *testing.T) {
+	one := solve.Repo{ID: "one"}
+	for _, n := range []string{"d", "b", "e", "a", "c"} {
+		one.Packages = append(one.Packages, rpm.Meta{NEVRA: rpm.NEVRA{Name: n, EVR: rpm.EVR{Version: "1", Release: "1"}, Arch: "noarch"}})
+	}
+	one.Packages[0].Requires = []rpm.Dep{{Name: "e"}}
+	kept := solve.Repo{ID: "kept", Priority: 1, Packages: []rpm.Meta{one.Packages[4], one.Packages[0]}}
+	names := func(repos ...solve.Repo) (out []string) {
+		plan, err := solve.Solve(solve.Request{Arch: "x86_64", Repos: repos, Install: []string{"d", "c", "b", "a"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range plan.Install {
+			for _, r := range repos {
+				if r.ID == p.Repo {
+					out = append(out, r.Packages[p.Index].Name)
+				}
+			}
+			for _, n := range p.NeededBy {
+				if by := plan.Install[n.By]; by.Index != 0 && by.Repo == "one" {
+					t.Errorf("%v is needed by %v", p, by)
+				}
+			}
+		}
+		return out
+	}
+	a, b := names(one), names(one, kept)
+	if len(a) != 5 || !slices.Equal(a, b) {
+		t.Errorf("%v from one source, %v from two", a, b)
 	}
 }
