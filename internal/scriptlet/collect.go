@@ -201,6 +201,9 @@ func (c *collector) settled(p string, f *os.File) ([]byte, error) {
 	if strings.HasPrefix(p, factory+"/log/") {
 		return c.logged(p)
 	}
+	if text, err := c.berkeley(p, f); text != nil || err != nil {
+		return text, err
+	}
 	return c.keystore(f)
 }
 
