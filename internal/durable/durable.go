@@ -226,6 +226,30 @@ func RemoveAll(path string) error {
 	return os.RemoveAll(trash)
 }
 
+// Remove deletes one file or empty directory, durably.
+//
+//	errors  fs.ErrNotExist if there is none
+func Remove(path string) error {
+	if err := step("remove", path); err != nil {
+		return err
+	}
+	if err := os.Remove(path); err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
+// UnlinkAt deletes a file relative to an open directory. It does not sync.
+func UnlinkAt(at At) error {
+	if err := step("remove", at.Name); err != nil {
+		return err
+	}
+	if err := unix.Unlinkat(at.Dir, at.Name, 0); err != nil {
+		return &os.PathError{Op: "remove", Path: at.Name, Err: err}
+	}
+	return nil
+}
+
 // freshName returns an unused name below dir; that nobody takes it meanwhile is for the caller's creation to find.
 func freshName(dir, prefix string) (string, error) {
 	var b [8]byte

@@ -61,7 +61,6 @@ func (r *Repo) IsPartial(c ostree.Checksum) bool {
 
 // markPartials makes (before objects move) or removes (after) the marks of partial commits.
 func (tx *Tx) markPartials(mark bool) error {
-	changed := false
 	for _, c := range slices.SortedFunc(maps.Keys(tx.partial), ostree.Checksum.Compare) {
 		if tx.partial[c] != mark || tx.r.IsPartial(c) == mark {
 			continue
@@ -76,13 +75,9 @@ func (tx *Tx) markPartials(mark bool) error {
 			}
 			continue
 		}
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := durable.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		changed = true
-	}
-	if changed {
-		return durable.SyncDir(filepath.Join(tx.r.path, "state"))
 	}
 	return nil
 }

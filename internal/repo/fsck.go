@@ -14,7 +14,6 @@ import (
 	"sync"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"grove/internal/durable"
 	"grove/internal/ostree"
@@ -127,7 +126,7 @@ func (f *fsck) verifyAll(ctx context.Context, list []object) error {
 		f.mu.Unlock()
 		if f.o.Delete {
 			f.cached.forget(o)
-			if err := unix.Unlinkat(f.r.objdir(), f.r.objectPath(o), 0); err != nil {
+			if err := durable.UnlinkAt(durable.At{Dir: f.r.objdir(), Name: f.r.objectPath(o)}); err != nil {
 				return fmt.Errorf("delete object %s: %w", o, err)
 			}
 		}

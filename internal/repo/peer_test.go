@@ -4,7 +4,6 @@ package repo_test
 
 import (
 	"context"
-	"os"
 	"path/filepath"
 	"testing"
 
@@ -24,7 +23,7 @@ func TestPeerSameChecksum(t *testing.T) {
 	for name, mode := range peerModes {
 		t.Run(name, func(t *testing.T) {
 			theirs := filepath.Join(t.TempDir(), "theirs")
-			peer(t, "--repo="+theirs, "init", "--mode="+name)
+			peerInit(t, theirs, name)
 			peer(t, "--repo="+theirs, "commit", "-b", "x", "--tree=dir="+dir, "--timestamp=@0", "-s", "s")
 			want := peer(t, "--repo="+theirs, "rev-parse", "x")
 			r := initRepo(t, mode)
@@ -48,6 +47,12 @@ func TestPeerSameChecksum(t *testing.T) {
 	}
 }
 
+func peerInit(t *testing.T, path, mode string) {
+	t.Helper()
+	peer(t, "--repo="+path, "init", "--mode="+mode)
+	peer(t, "--repo="+path, "config", "set", "core.fsync", "false")
+}
+
 // peerCheckout compares checkouts of all kinds.
 func peerCheckout(t *testing.T, ours, theirs *repo.Repo, dir string) {
 	want := printDir(t, dir, repo.Bare)
@@ -66,15 +71,14 @@ func peerCheckout(t *testing.T, ours, theirs *repo.Repo, dir string) {
 	}
 	// user mode: both lay out the same
 	var user [2]string
+	ctx := context.Background()
 	c, _ := ours.Resolve("x")
 	v, err := ours.Commit(c)
 	ok(t, err)
-	ok(t, ours.Checkout(context.Background(), tree.Root{Tree: v.Tree, Meta: v.Meta}, tmp+"/u0", repo.CheckoutOptions{UserMode: true}))
+	ok(t, ours.Checkout(ctx, tree.Root{Tree: v.Tree, Meta: v.Meta}, tmp+"/u0", repo.CheckoutOptions{UserMode: true}))
 	peer(t, "--repo="+ours.Path(), "checkout", "-U", "x", tmp+"/u1")
 	for i := range user {
 		r := initRepo(t, repo.Bare)
-		u, _ := os.ReadDir(tmp + "/u0")
-		_ = u
 		skip := func(name string) bool { return name == ostree.UserMetaXattr }
 		user[i] = print(t, r, commitDir(t, r, tmp+"/u"+string(rune('0'+i)), "x", repo.CommitTreeOptions{SkipXattr: skip}))
 	}
@@ -85,7 +89,7 @@ func peerCheckout(t *testing.T, ours, theirs *repo.Repo, dir string) {
 func peerPull(t *testing.T, ours *repo.Repo, theirs, name string) {
 	for to, mode := range peerModes {
 		dest := filepath.Join(t.TempDir(), "dest")
-		peer(t, "--repo="+dest, "init", "--mode="+to)
+		peerInit(t, dest, to)
 		peer(t, "--repo="+dest, "pull-local", ours.Path(), "x")
 		peer(t, "--repo="+dest, "fsck")
 		for _, untrusted := range []bool{false, true} {

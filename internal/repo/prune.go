@@ -225,7 +225,7 @@ func (p *pruner) deleteAll(list []object) error {
 			return err
 		}
 		p.r.forget(o)
-		if err := unix.Unlinkat(p.r.objdir(), name, 0); err != nil {
+		if err := durable.UnlinkAt(durable.At{Dir: p.r.objdir(), Name: name}); err != nil {
 			return fmt.Errorf("delete object %s: %w", o, err)
 		}
 		if o.t == ostree.TypeCommit {

@@ -265,12 +265,9 @@ func (r *Repo) DeleteRef(name string) error {
 	if fi, serr := os.Lstat(path); serr == nil && fi.IsDir() {
 		return fmt.Errorf("delete ref %q: %w", name, ErrNotFound)
 	}
-	err = os.Remove(path)
+	err = durable.Remove(path)
 	if missing(err) {
 		return fmt.Errorf("delete ref %q: %w", name, ErrNotFound)
-	}
-	if err == nil {
-		err = durable.SyncDir(filepath.Dir(path))
 	}
 	if err != nil {
 		return fmt.Errorf("delete ref %q: %w", name, err)

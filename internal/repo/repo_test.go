@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -225,7 +226,9 @@ func TestUpdateCheckout(t *testing.T) {
 		mode = repo.Bare
 	}
 	ctx := context.Background()
-	base := filepath.Join(t.TempDir(), "tree")
+	all := t.TempDir()
+	t.Cleanup(func() { exec.Command("chmod", "-R", "u+w", all).Run() })
+	base := filepath.Join(all, "tree")
 	makeTree(t, base, root)
 	r := initRepo(t, mode)
 	var commits []ostree.Checksum
@@ -246,7 +249,7 @@ func TestUpdateCheckout(t *testing.T) {
 		ok(t, err)
 		to, w, err := r.Tree(commits[1-i])
 		ok(t, err)
-		dest, fresh := filepath.Join(t.TempDir(), "dest"), filepath.Join(t.TempDir(), "fresh")
+		dest, fresh := fmt.Sprint(all, "/dest", i), fmt.Sprint(all, "/fresh", i)
 		ok(t, r.Checkout(ctx, tree.Root{Tree: v.Tree, Meta: v.Meta}, dest, o))
 		ok(t, r.Checkout(ctx, tree.Root{Tree: w.Tree, Meta: w.Meta}, fresh, o))
 		var before, after unix.Stat_t
