@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 
 	"grove/internal/durable"
 	"grove/internal/fixture"
@@ -39,12 +40,13 @@ import (
 //	remember DIR / as-before DIR   nothing below DIR changed since
 //	damage FILE                change one byte in the middle
 //	json PATH VALUE            the JSON that was printed last has VALUE at a.b.0.c; `-` = no such field
+//	small-disk DIR SIZE        a file system of its own, of this size
 //	hold-lock DIR              another grove is at work in this state root
 func commands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
 		"needs": cmdNeeds, "fails": cmdFails, "server": cmdServer, "update-server": cmdUpdateServer, "serve-start": cmdServeStart,
 		"mkcopse": cmdMkCopse, "mkrpm": cmdMkRPM, "tree": cmdTree, "remember": cmdRemember, "as-before": cmdAsBefore,
-		"damage": cmdDamage, "json": cmdJSON, "hold-lock": cmdHoldLock,
+		"damage": cmdDamage, "json": cmdJSON, "hold-lock": cmdHoldLock, "small-disk": cmdSmallDisk,
 	}
 }
 
@@ -308,4 +310,11 @@ func cmdHoldLock(ts *testscript.TestScript, _ bool, args []string) {
 	lock, err := durable.Acquire(context.Background(), path, true, time.Second)
 	ts.Check(err)
 	ts.Defer(func() { _ = lock.Release() })
+}
+
+func cmdSmallDisk(ts *testscript.TestScript, _ bool, args []string) {
+	dir := ts.MkAbs(args[0])
+	ts.Check(os.MkdirAll(dir, 0o755))
+	ts.Check(unix.Mount("none", dir, "tmpfs", 0, "size="+args[1]))
+	ts.Defer(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
 }
