@@ -19,12 +19,12 @@ const scriptTimeout = 30 * time.Minute
 // runScriptlets checks the tree out, runs the packages' scriptlets in an overlay over it, and takes what
 // they changed into the tree. The checkout stays and is brought up to the finished tree by the last step.
 func runScriptlets(ctx context.Context, b *build) error {
-	if len(b.packages) == 0 {
-		return nil
-	}
 	extra, err := b.extraScripts()
 	if err != nil {
 		return err
+	}
+	if len(b.packages)+len(extra) == 0 {
+		return nil
 	}
 	root, err := b.checkout(ctx)
 	if err != nil {

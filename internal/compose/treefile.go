@@ -6,12 +6,26 @@ import (
 	"fmt"
 	"strings"
 
+	"grove/internal/manifest"
 	"grove/internal/ostree"
 	"grove/internal/solve"
 	"grove/internal/tree"
 )
 
 // What single keys of a treefile ask for, beside packages.
+
+// Plain is true for a guest's manifest that asks for nothing beyond its base.
+func Plain(m manifest.Manifest) bool {
+	for _, list := range [][]string{
+		m.Packages, m.Overrides.Remove, m.RemoveFiles, m.OSTreeLayers, m.OSTreeOverrideLayers, m.Postprocess, m.Units,
+	} {
+		if len(list) > 0 {
+			return false
+		}
+	}
+	return len(m.RepoPackages)+len(m.LocalPackages)+len(m.Overrides.Replace)+len(m.AddFiles)+len(m.Metadata) == 0 &&
+		m.PostprocessScript == "" && m.DefaultTarget == ""
+}
 
 // warnUnheeded names the keys that ask for something grove does not do, so that nobody relies on it.
 func (b *build) warnUnheeded() {

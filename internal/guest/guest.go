@@ -112,7 +112,7 @@ func Create(ctx context.Context, e Env, name string, o CreateOptions) (Change, e
 	o.Pull = true
 	c, err := e.make(ctx, g, m, o.Options)
 	if err != nil || o.DryRun {
-		if derr := e.Store.DeleteGuest(ctx, name); derr != nil {
+		if derr := e.Store.DeleteGuest(context.WithoutCancel(ctx), name); derr != nil {
 			err = errors.Join(err, fmt.Errorf("clear the unfinished guest: %w", derr))
 		}
 	}

@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"grove/internal/compose"
 	"grove/internal/deploy"
 	"grove/internal/durable"
 	"grove/internal/manifest"
 	"grove/internal/ostree"
+	"grove/internal/repo"
 	"grove/internal/tree"
 )
 
@@ -25,15 +27,15 @@ func (e Env) make(ctx context.Context, g *deploy.Guest, m manifest.Manifest, o O
 		return Change{}, err
 	}
 	c := Change{Guest: g.Name(), DryRun: o.DryRun}
+	if err := checkRepoFiles(o.RepoFiles); err != nil {
+		return c, err
+	}
 	base, previous, err := e.baseOf(ctx, cur, m, o)
 	if err != nil {
 		return c, err
 	}
 	if cur != nil {
 		c.From = cur.ID
-	}
-	if o.Lock != nil {
-		previous = o.Lock
 	}
 	st, err := g.Stage(ctx)
 	if err != nil {
@@ -48,7 +50,11 @@ func (e Env) make(ctx context.Context, g *deploy.Guest, m manifest.Manifest, o O
 	c.Base = BaseState{Ref: base.Ref, Commit: base.Commit.String(), Version: res.Lock.Base.Version}
 	if cur != nil && (res.Unchanged || res.Commit == cur.Commit) && o.sameIntent(cur, m) {
 		c.Unchanged, c.Commit = true, cur.Commit.String()
-		return c, nil
+		if o.DryRun {
+			return c, nil
+		}
+		_, err := keepRepoFiles(g, o.RepoFiles)
+		return c, err
 	}
 	if c.Packages, c.Installed, err = packageDiff(cur, st, res.Lock); err != nil {
 		return c, err
@@ -56,7 +62,8 @@ func (e Env) make(ctx context.Context, g *deploy.Guest, m manifest.Manifest, o O
 	if o.DryRun {
 		return c, nil
 	}
-	if err := keepRepoFiles(g, o.RepoFiles); err != nil {
+	undo, err := keepRepoFiles(g, o.RepoFiles)
+	if err != nil {
 		return c, err
 	}
 	rep, err := st.Finish(ctx, deploy.Final{
@@ -64,6 +71,9 @@ func (e Env) make(ctx context.Context, g *deploy.Guest, m manifest.Manifest, o O
 		BaseRef: base.Ref, BaseCommit: base.Commit, MergeFrom: cur,
 	})
 	if err != nil {
+		if now, nerr := g.Current(); nerr != nil || now.ID != st.ID { // else only its last sync failed
+			err = errors.Join(err, undo())
+		}
 		return c, err
 	}
 	c.To = st.ID
@@ -72,25 +82,63 @@ func (e Env) make(ctx context.Context, g *deploy.Guest, m manifest.Manifest, o O
 	return c, nil
 }
 
-// keepRepoFiles copies .repo files that a person gave for this guest beside its deployments.
-func keepRepoFiles(g *deploy.Guest, files []string) error {
+// checkRepoFiles refuses what would not be found again: only *.repo files are, each by its name.
+func checkRepoFiles(files []string) error {
+	seen := map[string]bool{}
 	for _, f := range files {
-		data, err := os.ReadFile(f)
-		if err != nil {
-			return err
+		name := filepath.Base(f)
+		if !strings.HasSuffix(name, ".repo") || name == ".repo" {
+			return fmt.Errorf("file %s: want a name that ends in .repo", f)
 		}
-		if err := durable.MkdirAll(RepoDir(g), 0o755); err != nil {
-			return err
+		if seen[name] {
+			return fmt.Errorf("file %s: another one is called so too", f)
 		}
-		if err := durable.WriteFile(filepath.Join(RepoDir(g), filepath.Base(f)), data, 0o644); err != nil {
-			return err
-		}
+		seen[name] = true
 	}
 	return nil
 }
 
+// keepRepoFiles copies .repo files that a person gave for this guest beside its deployments. undo takes them back.
+func keepRepoFiles(g *deploy.Guest, files []string) (undo func() error, err error) {
+	var back []func() error
+	undo = func() error {
+		var errs []error
+		for _, f := range back {
+			errs = append(errs, f())
+		}
+		_ = os.Remove(RepoDir(g)) // only if it is empty now
+		return errors.Join(errs...)
+	}
+	for _, f := range files {
+		data, err := readHost(f)
+		if err != nil {
+			return undo, errors.Join(err, undo())
+		}
+		if err := durable.MkdirAll(RepoDir(g), 0o755); err != nil {
+			return undo, errors.Join(err, undo())
+		}
+		kept := filepath.Join(RepoDir(g), filepath.Base(f))
+		old, oerr := os.ReadFile(kept)
+		if oerr == nil && string(old) == string(data) {
+			continue
+		}
+		if oerr == nil {
+			back = append(back, func() error { return durable.WriteFile(kept, old, 0o644) })
+		} else {
+			back = append(back, func() error { return os.RemoveAll(kept) })
+		}
+		if err := durable.WriteFile(kept, data, 0o644); err != nil {
+			return undo, errors.Join(err, undo())
+		}
+	}
+	return undo, nil
+}
+
 // sameIntent is true when the manifest says what the deployment's own says.
 func (o Options) sameIntent(cur *deploy.Deployment, m manifest.Manifest) bool {
+	if cur == nil {
+		return false
+	}
 	old, err := cur.Manifest()
 	return err == nil && string(old) == string(m.Encode())
 }
@@ -117,12 +165,46 @@ func (e Env) baseOf(ctx context.Context, cur *deploy.Deployment, m manifest.Mani
 		}
 		previous = &l
 	}
+	if o.Lock != nil {
+		c, err := e.lockedBase(ctx, m.Base, *o.Lock)
+		return compose.Base{Ref: m.Base, Commit: c}, o.Lock, err
+	}
 	if cur != nil && !o.Pull && cur.BaseRef == m.Base {
 		c, err := ostree.ParseChecksum(cur.BaseCommit)
 		return compose.Base{Ref: m.Base, Commit: c}, previous, err
 	}
 	c, err := e.ResolveBase(ctx, m.Base)
 	return compose.Base{Ref: m.Base, Commit: c}, previous, err
+}
+
+// lockedBase is the commit that a lock's layers stand on, brought from the base's remote where it is not here.
+func (e Env) lockedBase(ctx context.Context, base string, l manifest.Lock) (ostree.Checksum, error) {
+	if l.Base.Commit == "" {
+		return ostree.Checksum{}, fmt.Errorf("the lock is one of a base tree, not of a guest: it names no base")
+	}
+	c, err := ostree.ParseChecksum(l.Base.Commit)
+	if err != nil {
+		return c, fmt.Errorf("lock: base: %w", err)
+	}
+	r := e.Store.Repo()
+	if r.Has(ostree.TypeCommit, c) && !r.IsPartial(c) {
+		return c, nil
+	}
+	spec := l.Base.Commit
+	if remote, ref, ok := strings.Cut(base, ":"); ok {
+		spec = remote + ":" + ref + "@" + l.Base.Commit
+	}
+	if e.Offline {
+		return c, fmt.Errorf("the lock's base %s is not here: offline: %w", l.Base.Commit, repo.ErrNotFound)
+	}
+	got, err := e.ResolveBase(ctx, spec)
+	if err == nil && got != c {
+		err = fmt.Errorf("got commit %s", got)
+	}
+	if err != nil {
+		return c, fmt.Errorf("the lock's base %s: %w", l.Base.Commit, err)
+	}
+	return c, nil
 }
 
 type composeInput struct {
@@ -139,7 +221,6 @@ func (e Env) compose(ctx context.Context, g *deploy.Guest, cur *deploy.Deploymen
 	if err != nil {
 		return compose.Result{}, err
 	}
-	layered := len(m.Packages) > 0 || len(m.LocalPackages) > 0 || len(m.Overrides.Remove) > 0 || len(m.Overrides.Replace) > 0
 	o := compose.Options{
 		Repo: r, CacheDir: e.Store.CacheDir(), Scratch: in.staged.Scratch(), Checkout: in.staged.Root(),
 		Client: e.Client, Base: &in.base, Lock: in.options.Lock, Previous: in.previous, LocalFiles: in.options.LocalFiles,
@@ -150,18 +231,21 @@ func (e Env) compose(ctx context.Context, g *deploy.Guest, cur *deploy.Deploymen
 			return in.previous != nil && in.previous.Inputs == inputs && in.options.sameIntent(cur, m)
 		}
 	}
-	if layered {
+	if !compose.Plain(m) {
 		v := view{r: r, base: baseTree, cur: cur}
 		if o.Sources, o.ReadKey, err = e.sources(ctx, g, v, m, in.options.RepoFiles); err != nil {
 			return compose.Result{}, err
 		}
 		return compose.Run(ctx, m, o)
 	}
-	return e.bare(ctx, cur, baseTree, o)
+	return e.bare(ctx, cur, in.options.sameIntent(cur, m), o)
 }
 
 // bare is a guest without layers: its commit is the base's own.
-func (e Env) bare(ctx context.Context, cur *deploy.Deployment, t *tree.Tree, o compose.Options) (compose.Result, error) {
+func (e Env) bare(ctx context.Context, cur *deploy.Deployment, same bool, o compose.Options) (compose.Result, error) {
+	if o.Lock != nil && len(o.Lock.Packages)+len(o.Lock.Removed) > 0 {
+		return compose.Result{}, fmt.Errorf("the lock has %d packages, and the manifest asks for none: %w", len(o.Lock.Packages), ErrUnsuited)
+	}
 	commit, err := o.Repo.Commit(o.Base.Commit)
 	if err != nil {
 		return compose.Result{}, err
@@ -175,7 +259,7 @@ func (e Env) bare(ctx context.Context, cur *deploy.Deployment, t *tree.Tree, o c
 	if o.Previous != nil {
 		res.Lock.Users, res.Lock.Groups = o.Previous.Users, o.Previous.Groups
 	}
-	if cur != nil && cur.Commit == o.Base.Commit {
+	if same && cur.Commit == o.Base.Commit {
 		res.Unchanged = true
 		return res, nil
 	}

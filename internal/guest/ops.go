@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"sync"
 
 	"grove/internal/compose"
 	"grove/internal/deploy"
@@ -168,13 +169,20 @@ func Download(ctx context.Context, s *deploy.Store, c *fetch.Client, u string) (
 
 // GC removes deployments that no rule keeps, and from the repo what nothing refers to any more.
 func GC(ctx context.Context, e Env, o deploy.GCOptions) (deploy.GCReport, error) {
-	used, err := usedPackages(e)
-	if err != nil {
-		return deploy.GCReport{}, err
+	// Asked for under the store's lock and after surplus deployments went: what others made meanwhile counts.
+	used := sync.OnceValues(func() (map[string]bool, error) { return usedPackages(e) })
+	var failed error
+	o.KeepRef = func(ref string) bool {
+		if !strings.HasPrefix(ref, importer.RefPrefix) {
+			return true
+		}
+		refs, err := used()
+		failed = err
+		return err != nil || refs[ref]
 	}
-	o.KeepRef = func(ref string) bool { return !strings.HasPrefix(ref, importer.RefPrefix) || used[ref] }
 	o.Wait = e.Wait
-	return e.Store.GC(ctx, o)
+	rep, err := e.Store.GC(ctx, o)
+	return rep, errors.Join(err, failed)
 }
 
 // usedPackages are the refs of package trees that some deployment, or a tree composed here, was made from.

@@ -21,6 +21,9 @@ import (
 	"grove/internal/sign"
 )
 
+// maxAddedFile bounds a file that a manifest adds to a tree: it is held in memory, and larger ones belong into packages.
+const maxAddedFile = 256 << 20
+
 // ComposeOptions say what to make a base tree of and where to put it.
 type ComposeOptions struct {
 	Manifest   string // the treefile; .repo files of its folder define the sources
@@ -118,7 +121,7 @@ func (e Env) composeOptions(ctx context.Context, m manifest.Manifest, dir string
 		Repo: e.Store.Repo(), CacheDir: e.Store.CacheDir(), Client: e.Client, Ref: m.Ref, Refresh: o.Refresh, Offline: e.Offline,
 		NoGPGCheck: o.NoGPGCheck, Solve: e.Solve, Progress: e.Progress,
 	}
-	co.ReadFile = func(name string) ([]byte, error) { return readInRoot(dir, name) }
+	co.ReadFile = func(name string) ([]byte, error) { return readIn(dir, name, maxAddedFile) }
 	co.ReadKey = func(u string) ([]byte, error) { return e.readHostKey(ctx, u) }
 	var err error
 	if co.Sources, err = folderSources(dir, m); err != nil {
@@ -255,7 +258,7 @@ func SortedKeys[V any](m map[string]V) []string { return sorted(m) }
 // readHostKey reads a key that a .repo file beside a manifest names: those files speak of this machine.
 func (e Env) readHostKey(ctx context.Context, u string) ([]byte, error) {
 	if !strings.Contains(u, "://") {
-		return os.ReadFile(u)
+		return readHost(u)
 	}
 	return e.Client.Get(ctx, u, maxRepoFile)
 }

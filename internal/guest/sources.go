@@ -3,13 +3,13 @@
 package guest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"net/url"
-	"os"
 	"path"
 	"path/filepath"
 	"sort"
@@ -70,21 +70,12 @@ type view struct {
 
 // repoFiles are the .repo files of the target: those of its base, with the changes made in the guest.
 func (v view) repoFiles() (map[string][]byte, error) {
-	const dir = "usr/etc/yum.repos.d"
-	names := map[string]bool{}
-	entries, err := v.base.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	names, err := v.names("yum.repos.d")
+	if err != nil {
 		return nil, err
 	}
-	for _, e := range entries {
-		names[e.Name] = true
-	}
-	local := v.localDir("etc/yum.repos.d")
-	for name := range local {
-		names[name] = true
-	}
 	out := map[string][]byte{}
-	for name := range names {
+	for _, name := range names {
 		if !strings.HasSuffix(name, ".repo") {
 			continue
 		}
@@ -99,27 +90,44 @@ func (v view) repoFiles() (map[string][]byte, error) {
 	return out, nil
 }
 
-// localDir names the entries of a directory of the running guest's /etc.
-func (v view) localDir(name string) map[string]bool {
+// localDir names the entries of a directory of the guest's own /etc.
+func (v view) localDir(name string) (map[string]bool, error) {
 	out := map[string]bool{}
 	if v.cur == nil {
-		return out
+		return out, nil
 	}
-	root, err := os.OpenRoot(v.cur.Root())
-	if err != nil {
-		return out
+	d, err := openIn(v.cur.Root(), name, true)
+	if errors.Is(err, fs.ErrNotExist) {
+		return out, nil
 	}
-	defer root.Close()
-	d, err := root.Open(name)
 	if err != nil {
-		return out
+		return nil, fmt.Errorf("guest's /%s: %w", name, err)
 	}
 	defer d.Close()
-	list, _ := d.Readdirnames(4096) // more sources than that are no sources
+	list, err := d.Readdirnames(4096) // more sources than that are no sources
+	if err != nil && err != io.EOF {
+		return nil, fmt.Errorf("guest's /%s: %w", name, err)
+	}
 	for _, n := range list {
 		out[n] = true
 	}
-	return out
+	return out, nil
+}
+
+// names are the entries that a directory of /etc has in the base, in the guest, or in both.
+func (v view) names(dir string) ([]string, error) {
+	out, err := v.localDir("etc/" + dir)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := v.base.ReadDir("usr/etc/" + dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for _, e := range entries {
+		out[e.Name] = true
+	}
+	return sorted(out), nil
 }
 
 // file reads a file of the target by its path in the guest, nil where there is none. A file of /etc that
@@ -130,14 +138,12 @@ func (v view) file(name string) ([]byte, error) {
 	if rest, ok := strings.CutPrefix(name, "etc/"); ok {
 		inTree = "usr/etc/" + rest
 		if v.cur != nil {
-			now, nerr := readInRoot(v.cur.Root(), name)
-			def, derr := readInRoot(v.cur.Root(), inTree)
-			changed := (nerr == nil) != (derr == nil) || nerr == nil && string(now) != string(def)
+			data, changed, err := v.local(name, inTree)
+			if err != nil {
+				return nil, fmt.Errorf("guest's /%s: %w", name, err)
+			}
 			if changed {
-				if errors.Is(nerr, fs.ErrNotExist) {
-					return nil, nil
-				}
-				return now, nerr
+				return data, nil
 			}
 		}
 	}
@@ -145,25 +151,30 @@ func (v view) file(name string) ([]byte, error) {
 	return data, err
 }
 
-func readInRoot(dir, name string) ([]byte, error) {
-	root, err := os.OpenRoot(dir)
+// local compares a file of the guest's /etc with its default; nil data: it was removed.
+func (v view) local(name, inTree string) (data []byte, changed bool, err error) {
+	root := v.cur.Root()
+	if link := linkIn(root, name); link != "" && link == linkIn(root, inTree) {
+		return nil, false, nil // its own place decides where a relative link leads, so the contents cannot be compared
+	}
+	now, err := readIn(root, name, maxRepoFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, false, err
+	}
+	was, werr := readIn(root, inTree, maxRepoFile)
+	if (err == nil) == (werr == nil) && bytes.Equal(now, was) {
+		return nil, false, nil
+	}
+	return now, true, nil
+}
+
+// readHost reads a small file of this host, which a guest's .repo file may have named.
+func readHost(name string) ([]byte, error) {
+	abs, err := filepath.Abs(name)
 	if err != nil {
 		return nil, err
 	}
-	defer root.Close()
-	f, err := root.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() || info.Size() > maxRepoFile {
-		return nil, fmt.Errorf("read %s: not a regular file of at most %d bytes", name, maxRepoFile)
-	}
-	return io.ReadAll(io.LimitReader(f, maxRepoFile))
+	return readIn("/", abs, maxRepoFile)
 }
 
 // RepoDir is where .repo files lie that a person gave to a guest from outside.
@@ -210,7 +221,7 @@ func (e Env) sources(ctx context.Context, g *deploy.Guest, v view, m manifest.Ma
 			list = append(list, more...)
 		}
 		for _, f := range list {
-			data, err := os.ReadFile(f)
+			data, err := readHost(f)
 			if err != nil {
 				return nil, nil, err
 			}
@@ -238,7 +249,7 @@ func (e Env) readKey(ctx context.Context, v view, u string) ([]byte, error) {
 		if err != nil || data != nil {
 			return data, err
 		}
-		return os.ReadFile(parsed.Path)
+		return readHost(parsed.Path)
 	}
 	return e.Client.Get(ctx, u, maxRepoFile)
 }
@@ -247,16 +258,25 @@ func (e Env) readKey(ctx context.Context, v view, u string) ([]byte, error) {
 func (v view) vars(m manifest.Manifest) (rpmmd.Vars, error) {
 	arch := compose.HostArch()
 	vars := rpmmd.Vars{"basearch": arch, "arch": arch}
-	dir, err := v.base.ReadDir("usr/etc/dnf/vars")
-	if err == nil {
-		for _, e := range dir {
-			if data, err := v.file("etc/dnf/vars/" + e.Name); err == nil && data != nil {
-				vars[e.Name] = strings.TrimSpace(string(data))
+	for _, dir := range []string{"yum/vars", "dnf/vars"} {
+		names, err := v.names(dir)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			data, err := v.file("etc/" + dir + "/" + name)
+			if err != nil {
+				return nil, err
+			}
+			if data != nil {
+				vars[name] = strings.TrimSpace(string(data))
 			}
 		}
 	}
 	if m.Releasever != "" {
 		vars["releasever"] = m.Releasever
+	}
+	if vars["releasever"] != "" {
 		return vars, nil
 	}
 	release, err := v.file("etc/os-release")

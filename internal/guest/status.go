@@ -255,7 +255,11 @@ func chain(start, end int, next map[int]int, cameFrom map[int]Reason) []Reason {
 
 // needs says by which dependency a needs b.
 func needs(a, b rpm.Meta) (string, bool) {
-	for kind, list := range map[string][]rpm.Dep{"requires": a.Requires, "recommends": a.Recommends} {
+	for _, kind := range []string{"requires", "recommends"} {
+		list := a.Requires
+		if kind == "recommends" {
+			list = a.Recommends
+		}
 		for _, d := range list {
 			if d.Name == b.Name || strings.HasPrefix(d.Name, "/") && contains(b.Files, d.Name) {
 				return kind + " " + d.String(), true
