@@ -65,14 +65,15 @@ func run(b *testing.B, name string, args ...string) {
 	}
 }
 
-// BenchmarkPeers measures against ostree and cp -al on the same tree in one run. GROVE_BENCH_FILES sets its size;
-// GROVE_BENCH_DIR names a real tree instead.
+// BenchmarkPeers measures against ostree and cp -al on the same tree in one run. GROVE_BENCH_FILES sets how many files,
+// and their mean size in bytes after a blank; GROVE_BENCH_DIR names a real tree instead; GROVE_BENCH_ONLY the kinds of
+// work.
 func BenchmarkPeers(b *testing.B) {
 	needOSTree(b)
 	needRoot(b)
 	files, mean := 12_000, 24<<10
 	if v := os.Getenv("GROVE_BENCH_FILES"); v != "" {
-		fmt.Sscan(v, &files)
+		fmt.Sscan(v, &files, &mean)
 	}
 	dir := os.Getenv("GROVE_BENCH_DIR")
 	if dir == "" {

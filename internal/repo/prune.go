@@ -134,7 +134,7 @@ func (r *Repo) allRefs() (map[string]ostree.Checksum, error) {
 		return nil, err
 	}
 	for _, e := range collections {
-		if err := r.refsBelow("refs/mirrors/"+e.Name(), "("+e.Name()+") ", all); err != nil {
+		if err := r.refsBelow("refs/mirrors/"+e.Name(), "("+e.Name()+") ", "", all); err != nil {
 			return nil, err
 		}
 	}

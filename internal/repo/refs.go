@@ -159,34 +159,40 @@ func (r *Repo) abbreviated(digits string) (ostree.Checksum, bool, error) {
 //	shape   "ref" or "remote:ref" -> commit
 func (r *Repo) Refs(prefix string) (map[string]ostree.Checksum, error) {
 	all := map[string]ostree.Checksum{}
-	if err := r.refsBelow("refs/heads", "", all); err != nil {
-		return nil, err
+	remote, below, ofRemote := strings.Cut(prefix, ":")
+	if !ofRemote {
+		below = prefix
+		if err := r.refsBelow("refs/heads", "", below, all); err != nil || prefix != "" {
+			return all, err
+		}
 	}
 	remotes, err := os.ReadDir(filepath.Join(r.path, "refs/remotes"))
 	if err != nil && !missing(err) {
 		return nil, err
 	}
 	for _, e := range remotes {
-		if ostree.CheckRemoteName(e.Name()) != nil || !e.IsDir() {
+		if ostree.CheckRemoteName(e.Name()) != nil || !e.IsDir() || ofRemote && e.Name() != remote {
 			continue
 		}
-		if err := r.refsBelow("refs/remotes/"+e.Name(), e.Name()+":", all); err != nil {
+		if err := r.refsBelow("refs/remotes/"+e.Name(), e.Name()+":", below, all); err != nil {
 			return nil, err
-		}
-	}
-	for name := range all {
-		below := strings.HasPrefix(name, prefix+"/") || strings.HasSuffix(prefix, ":") && strings.HasPrefix(name, prefix)
-		if prefix != "" && name != prefix && !below {
-			delete(all, name)
 		}
 	}
 	return all, nil
 }
 
-// refsBelow adds the refs in the folder dir. Names that can be no ref are leftovers of a write and are passed over.
-func (r *Repo) refsBelow(dir, prefix string, all map[string]ostree.Checksum) error {
+// refsBelow adds the refs in the folder dir that are below or lie under it. Names that can be no ref are leftovers
+// of a write and are passed over.
+func (r *Repo) refsBelow(dir, prefix, below string, all map[string]ostree.Checksum) error {
 	top := filepath.Join(r.path, dir)
-	return filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+	start := top
+	if below != "" {
+		if ostree.CheckRefName(below) != nil {
+			return nil // no ref has such a name
+		}
+		start = filepath.Join(top, below)
+	}
+	return filepath.WalkDir(start, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			if missing(err) {
 				return nil

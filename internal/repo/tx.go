@@ -6,7 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -198,7 +201,10 @@ func (tx *Tx) publish() error {
 	if err := tx.stageDetached(); err != nil {
 		return err
 	}
-	if tx.r.fsync && len(content)+len(commits)+len(tx.detached) > 0 {
+	if err := tx.stageRefs(); err != nil {
+		return err
+	}
+	if tx.r.fsync && (len(content)+len(commits)+len(tx.detached) > 0 || len(tx.refs) > manyRefs) {
 		if err := durable.SyncFS(tx.stage.path); err != nil {
 			return err
 		}
@@ -311,19 +317,67 @@ func (tx *Tx) syncDirs(groups [][]object) error {
 	return durable.SyncDirFD(tx.r.objdir(), "objects")
 }
 
-func (tx *Tx) publishRefs() error {
+// manyRefs is from where on one syncfs for all refs is cheaper than a sync of each ref and its folder.
+const manyRefs = 4
+
+func (tx *Tx) refNames() []string {
 	names := make([]string, 0, len(tx.refs))
 	for name := range tx.refs {
 		names = append(names, name)
 	}
 	slices.SortFunc(names, strings.Compare)
-	for _, name := range names {
-		if err := tx.r.setRef(name, tx.refs[name]); err != nil {
+	return names
+}
+
+func stagedRef(i int) string { return "ref-" + strconv.Itoa(i) }
+
+// stageRefs writes the refs, where they are many, into the staging folder: the sync of the objects is theirs too.
+func (tx *Tx) stageRefs() error {
+	if len(tx.refs) <= manyRefs {
+		return nil
+	}
+	for i, name := range tx.refNames() {
+		if err := tx.writePlain(stagedRef(i), []byte(tx.refs[name].String()+"\n")); err != nil {
+			return fmt.Errorf("write ref %q: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (tx *Tx) publishRefs() error {
+	names := tx.refNames()
+	many := len(names) > manyRefs
+	for i, name := range names {
+		var err error
+		if many {
+			err = tx.moveRef(stagedRef(i), name)
+		} else {
+			err = tx.r.setRef(name, tx.refs[name])
+		}
+		if err != nil {
 			return fmt.Errorf("set ref %q: %w", name, err)
+		}
+	}
+	if many && tx.r.fsync {
+		if err := durable.SyncFS(tx.r.path); err != nil {
+			return err
 		}
 	}
 	if len(names) > 0 {
 		tx.r.touch()
 	}
 	return nil
+}
+
+// moveRef puts a staged ref, which is on disk already, into place.
+func (tx *Tx) moveRef(staged, name string) error {
+	path, err := tx.r.refPath(name)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	removeEmptyDirs(path)
+	return durable.RenameNoSync(filepath.Join(tx.stage.path, staged), path)
 }
