@@ -251,7 +251,8 @@ func TestFailures(t *testing.T) {
 }
 
 // TestOrder compares with what rpm 4.18 was seen to do (rpm --root, three packages made for it), with its differences
-// of principle: every %pre first, and no trigger run twice.
+// of principle: every %pre first, and no trigger run twice. A trigger on /usr/share/bb is not run for a file of that
+// very name in a package that rpm finds through its database.
 func TestOrder(t *testing.T) {
 	w := newWorld(t)
 	spec := func(n string) fixture.Spec {
@@ -307,17 +308,11 @@ aa triggerin bb 1 1
 base filetriggerin low 0 nil /usr/share/aa /usr/share/aa-file
 bb filetriggerin low 0 nil /usr/share/aa /usr/share/aa-file
 aa filetriggerin low 0 nil /usr/share/aa /usr/share/aa-file
-aa filetriggerin low 0 nil /usr/share/bb /usr/share/bb-file
 bb posttrans 1 nil
 aa posttrans 1 nil
 base transfiletriggerin  0 nil /usr/share/bb /usr/share/bb-file /usr/share/aa /usr/share/aa-file
-base transfiletriggerin low 0 nil /usr/share/bb /usr/share/bb-file
-bb transfiletriggerin base 0 nil /usr/share/base /usr/share/base-file
 bb transfiletriggerin  0 nil /usr/share/base /usr/share/base-file /usr/share/bb /usr/share/bb-file /usr/share/aa /usr/share/aa-file
-bb transfiletriggerin low 0 nil /usr/share/bb /usr/share/bb-file
-aa transfiletriggerin base 0 nil /usr/share/base /usr/share/base-file
-aa transfiletriggerin  0 nil /usr/share/base /usr/share/base-file /usr/share/bb /usr/share/bb-file /usr/share/aa /usr/share/aa-file
-aa transfiletriggerin low 0 nil /usr/share/bb /usr/share/bb-file`)
+aa transfiletriggerin  0 nil /usr/share/base /usr/share/base-file /usr/share/bb /usr/share/bb-file /usr/share/aa /usr/share/aa-file`)
 	data, err := os.ReadFile(filepath.Join(w.o.Upper, "usr/lib/log"))
 	if err != nil {
 		t.Fatal(err)

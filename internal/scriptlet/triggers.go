@@ -102,25 +102,34 @@ func (m *member) files() ([]string, error) {
 	return paths, nil
 }
 
-// matching gives the files of the packages that begin with one of the trigger's prefixes.
-func matching(t rpm.Trigger, packages []*member) ([]string, error) {
+// matching gives the files of the packages that begin with one of the trigger's prefixes, prefix by prefix. Where rpm
+// finds the packages through its database, it does so by the folders of their files: one that has only the folder
+// itself of a prefix, /usr/share/doc, is passed over.
+//
+//	source  rpm, lib/rpmtriggers.c (matchFilesIterator; matchDBFilesIterator, over RPMDBI_DIRNAMES)
+func matching(t rpm.Trigger, packages []*member, throughDB bool) ([]string, error) {
 	var out []string
-	for _, m := range packages {
-		files, err := m.files()
-		if err != nil {
-			return nil, err
-		}
-		for _, f := range files {
-			for _, d := range t.Names {
+	for _, d := range t.Names {
+		for _, m := range packages {
+			files, err := m.files()
+			if err != nil {
+				return nil, err
+			}
+			if throughDB && !slices.ContainsFunc(files, func(f string) bool { return strings.HasPrefix(folder(f), d.Name) }) {
+				continue
+			}
+			for _, f := range files {
 				if strings.HasPrefix(f, d.Name) {
 					out = append(out, f)
-					break
 				}
 			}
 		}
 	}
 	return out, nil
 }
+
+// folder is where a file lies, with a slash at its end.
+func folder(path string) string { return path[:strings.LastIndexByte(path, '/')+1] }
 
 // owned is a trigger with its package.
 type owned struct {
@@ -146,20 +155,20 @@ func sorted(packages []*member, kind string, keep func(rpm.Trigger) bool) []owne
 func (p *planner) fileTriggers(m *member, there []*member, early bool) error {
 	keep := func(t rpm.Trigger) bool { return (t.Priority >= earlyPriority) == early }
 	for _, t := range sorted(there, "filetriggerin", keep) {
-		if err := p.fileTrigger(t, []*member{m}); err != nil {
+		if err := p.fileTrigger(t, []*member{m}, false); err != nil {
 			return err
 		}
 	}
 	for _, t := range sorted([]*member{m}, "filetriggerin", keep) {
-		if err := p.fileTrigger(t, there[:len(there)-1]); err != nil {
+		if err := p.fileTrigger(t, there[:len(there)-1], true); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (p *planner) fileTrigger(t owned, packages []*member) error {
-	files, err := matching(t.Trigger, packages)
+func (p *planner) fileTrigger(t owned, packages []*member, throughDB bool) error {
+	files, err := matching(t.Trigger, packages, throughDB)
 	if err != nil || len(files) == 0 {
 		return err
 	}
@@ -179,13 +188,13 @@ func (p *planner) transactionTriggers() error {
 		}
 	}
 	for _, t := range sorted(old, "transfiletriggerin", always) {
-		if err := p.fileTrigger(t, fresh); err != nil {
+		if err := p.fileTrigger(t, fresh, true); err != nil {
 			return err
 		}
 	}
 	for _, m := range fresh {
 		for _, t := range sorted([]*member{m}, "transfiletriggerin", always) {
-			if err := p.fileTrigger(t, p.all); err != nil {
+			if err := p.fileTrigger(t, p.all, true); err != nil {
 				return err
 			}
 		}
