@@ -18,6 +18,7 @@ import (
 	"grove/internal/guest"
 	"grove/internal/ostree"
 	"grove/internal/repo"
+	"grove/internal/sandbox"
 	"grove/internal/scriptlet"
 	"grove/internal/sign"
 	"grove/internal/solve"
@@ -31,10 +32,11 @@ const (
 	exitUntrusted = 4
 	exitBusy      = 5
 	exitUnchanged = 77
+	exitNoProgram = 127
 )
 
 const exitTable = `Exit codes: 0 done, 1 failed, 2 usage, 4 verification failed, 5 busy (another grove is at work),
-77 nothing to do (with --unchanged-exit-77). run and shell pass on the command's own.`
+77 nothing to do (with --unchanged-exit-77). run and shell pass on the command's own; 127 where there is no such command.`
 
 // usageError is a mistake in how the program was called.
 type usageError struct{ text string }
@@ -86,9 +88,12 @@ func (a *app) report(err error) int {
 		fmt.Fprintf(a.stderr, "hint: %s\n", h)
 	}
 	var u usageError
+	var start *sandbox.StartError
 	switch {
 	case errors.As(err, &u):
 		return exitUsage
+	case errors.As(err, &start):
+		return exitNoProgram
 	case errors.Is(err, sign.ErrUntrusted), errors.Is(err, ostree.ErrCorrupt), errors.Is(err, fetch.ErrDigest):
 		return exitUntrusted
 	case errors.Is(err, durable.ErrBusy):

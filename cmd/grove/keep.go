@@ -17,7 +17,7 @@ import (
 
 func (a *app) rollback() *cobra.Command {
 	return verb("rollback NAME [ID]", "make an older deployment current again", `
-Without ID: the one before the current. The old deployment comes back with its own /etc; /var stays.`, cobra.RangeArgs(1, 2),
+Without ID: the one that the current was made from. The old deployment comes back with its own /etc; /var stays.`, cobra.RangeArgs(1, 2),
 		func(cmd *cobra.Command, args []string) error {
 			ids, err := numbers(args[1:])
 			if err != nil {

@@ -45,11 +45,11 @@ func (s *Store) leftovers() (bool, error) {
 			}
 		}
 	}
-	refs, err := s.repo.Refs("")
+	refs, err := s.refs()
 	if err != nil {
 		return false, err
 	}
-	for r := range refs {
+	for _, r := range refs {
 		if _, _, ok := parseRef(r); ok && !want[r] {
 			return true, nil
 		}
@@ -83,11 +83,11 @@ func (s *Store) clear() error {
 			return err
 		}
 	}
-	refs, err := s.repo.Refs("")
+	refs, err := s.refs()
 	if err != nil {
 		return err
 	}
-	for r := range refs {
+	for _, r := range refs {
 		if name, _, ok := parseRef(r); ok && !exists[name] {
 			if err := s.repo.DeleteRef(r); err != nil {
 				return err

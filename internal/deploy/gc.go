@@ -75,20 +75,26 @@ func (s *Store) GC(ctx context.Context, o GCOptions) (GCReport, error) {
 	return r, s.prune(ctx, o, &r)
 }
 
-// surplus are the numbers of the deployments that may go, rising.
+// surplus are the numbers of the deployments that may go, rising. The first to be kept is the one that a rollback
+// leads to.
 func (g *Guest) surplus(keep int) ([]int, error) {
 	if keep == 0 {
 		keep = 1
 	}
+	wanted := keep > 0
 	all, err := g.Deployments()
 	if err != nil {
 		return nil, err
+	}
+	origin := rollbackTarget(all)
+	if origin != 0 && keep > 0 {
+		keep--
 	}
 	var out []int
 	for i := len(all) - 1; i >= 0; i-- {
 		d := all[i]
 		switch {
-		case d.Current, d.Pinned, d.Running:
+		case d.Current, d.Pinned, d.Running, d.ID == origin && origin != 0 && wanted:
 		case keep > 0:
 			keep--
 		default:
@@ -97,6 +103,32 @@ func (g *Guest) surplus(keep int) ([]int, error) {
 	}
 	sort.Ints(out)
 	return out, nil
+}
+
+// rollbackTarget is where a rollback without a number leads: the deployment that the current one was made from, if it
+// is kept, else the newest older one; 0 = none. all is sorted by number.
+func rollbackTarget(all []Deployment) int {
+	older, from := 0, 0
+	for _, d := range all {
+		if d.Current {
+			from = d.From
+		}
+	}
+	for _, d := range all {
+		if d.Current {
+			break
+		}
+		if older = d.ID; older == from {
+			return older
+		}
+	}
+	return older
+}
+
+// RollbackTarget is the number of the deployment that a rollback leads to; 0 = there is none.
+func (g *Guest) RollbackTarget() (int, error) {
+	all, err := g.Deployments()
+	return rollbackTarget(all), err
 }
 
 func (s *Store) gcRefs(o GCOptions, r *GCReport) error {

@@ -65,16 +65,37 @@ func (g *Guest) unfinished() bool {
 func (g *Guest) ref(id int) string     { return "grove/guest/" + g.name + "/" + strconv.Itoa(id) }
 func (g *Guest) baseRef(id int) string { return "grove/base/" + g.name + "/" + strconv.Itoa(id) }
 
+// guestRefs is where the refs of guests lie. Others, such as those of packages, are many and are not read.
+var guestRefs = []string{"grove/guest", "grove/base"}
+
+// refs returns the refs of all guests.
+func (s *Store) refs() ([]string, error) {
+	var out []string
+	for _, below := range guestRefs {
+		all, err := s.repo.Refs(below)
+		if err != nil {
+			return nil, err
+		}
+		for r := range all {
+			out = append(out, r)
+		}
+	}
+	sort.Strings(out)
+	return out, nil
+}
+
 // refs returns all refs that hold this guest's deployments and bases.
 func (g *Guest) refs() ([]string, error) {
-	all, err := g.store.repo.Refs("")
-	if err != nil {
-		return nil, err
-	}
 	var out []string
-	for r := range all {
-		if owner, _, ok := parseRef(r); ok && owner == g.name {
-			out = append(out, r)
+	for _, below := range guestRefs {
+		all, err := g.store.repo.Refs(below + "/" + g.name)
+		if err != nil {
+			return nil, err
+		}
+		for r := range all {
+			if owner, _, ok := parseRef(r); ok && owner == g.name {
+				out = append(out, r)
+			}
 		}
 	}
 	sort.Strings(out)
@@ -112,6 +133,7 @@ type Deployment struct {
 	Version    string
 	BaseRef    string
 	BaseCommit string // hex; empty if unknown
+	From       int    // number of the deployment that was current when this was made; 0 = none
 	Current    bool
 	Running    bool
 
@@ -127,6 +149,7 @@ type record struct {
 	BaseRef    string `json:"base_ref,omitempty"`
 	BaseCommit string `json:"base_commit,omitempty"`
 	Pinned     bool   `json:"pinned"`
+	From       int    `json:"from,omitempty"` // the deployment that was current before
 }
 
 func (r record) encode() []byte {
@@ -255,7 +278,7 @@ func (g *Guest) Deployment(id int) (*Deployment, error) {
 	if d.Created, err = time.Parse(time.RFC3339Nano, r.Created); err != nil {
 		return nil, fmt.Errorf("guest %s: deployment %d: %w", g.name, id, err)
 	}
-	d.Pinned, d.Version, d.BaseRef, d.BaseCommit = r.Pinned, r.Version, r.BaseRef, r.BaseCommit
+	d.Pinned, d.Version, d.BaseRef, d.BaseCommit, d.From = r.Pinned, r.Version, r.BaseRef, r.BaseCommit, r.From
 	current, err := g.currentID()
 	d.Current = err == nil && current == id
 	d.Running = locked(d.RunLock())
@@ -281,7 +304,7 @@ func locked(path string) bool {
 
 func (d Deployment) record() record {
 	return record{ID: d.ID, Commit: d.Commit.String(), Created: d.Created.UTC().Format(time.RFC3339Nano), Version: d.Version,
-		BaseRef: d.BaseRef, BaseCommit: d.BaseCommit, Pinned: d.Pinned}
+		BaseRef: d.BaseRef, BaseCommit: d.BaseCommit, Pinned: d.Pinned, From: d.From}
 }
 
 // Pin keeps a deployment from GC, or lets it go.

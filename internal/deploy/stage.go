@@ -145,6 +145,9 @@ func (st *Staged) write(f Final) error {
 	if !f.BaseCommit.IsZero() {
 		rec.BaseCommit = f.BaseCommit.String()
 	}
+	if f.MergeFrom != nil {
+		rec.From = f.MergeFrom.ID
+	}
 	for name, data := range map[string][]byte{"manifest.yaml": f.Manifest, "lock.json": f.Lock, "deployment.json": rec.encode(), runFile: nil} {
 		if err := os.WriteFile(filepath.Join(st.dir, name), data, 0o644); err != nil { // synced with the file system, before the name exists
 			return err

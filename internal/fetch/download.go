@@ -206,7 +206,7 @@ func (c *Client) transfer(ctx context.Context, d Download, p *part, url string) 
 		total = s.offset + s.size
 	}
 	if d.SizeBytes > 0 && total != d.SizeBytes {
-		return permanent(fmt.Errorf("fetch %s: server has %d bytes, wanted %d", redact(url), total, d.SizeBytes))
+		return permanent(fmt.Errorf("fetch %s: %w: server has %d bytes, wanted %d", redact(url), ErrDigest, total, d.SizeBytes))
 	}
 	if total > d.MaxBytes {
 		return permanent(fmt.Errorf("fetch %s: %w: %d bytes, at most %d", redact(url), ErrTooLarge, total, d.MaxBytes))

@@ -27,7 +27,7 @@ func ParseSpecs(words []string) (Specs, error) {
 	var s Specs
 	for _, w := range words {
 		if !strings.HasSuffix(w, ".rpm") {
-			if w == "" || strings.ContainsAny(w, " \t\n") && !strings.HasPrefix(w, "(") {
+			if strings.TrimSpace(w) != w || w == "" || strings.ContainsAny(w, "\t\n") {
 				return s, fmt.Errorf("package %q: not a name", w)
 			}
 			s.Names = append(s.Names, w)

@@ -220,10 +220,16 @@ func rollbackTarget(g *deploy.Guest, id int) (from, to deploy.Deployment, err er
 	if err != nil {
 		return from, to, err
 	}
+	want := id
+	if want == 0 {
+		if want, err = g.RollbackTarget(); err != nil {
+			return from, to, err
+		}
+	}
 	var ids []int
 	for _, d := range all {
 		ids = append(ids, d.ID)
-		if id == 0 && d.ID < cur.ID || id != 0 && d.ID == id {
+		if d.ID == want {
 			to = d
 		}
 	}

@@ -27,6 +27,11 @@ type Command struct {
 	Dir    string   // "" = the Spec's, else "/", for a login shell the user's home
 }
 
+// StartError says why the program of Exec could not be started: it is missing, or its user is not known.
+type StartError struct{ Reason string }
+
+func (e *StartError) Error() string { return e.Reason }
+
 // Exec runs one program in a container of its own until it ends, and returns its exit code, 128+N when signal N
 // ended it, 127 when there is no such program. When stdin, stdout and stderr are all terminals the program gets a new
 // terminal of the container, with job control; otherwise it gets them as they are, in a session without a terminal, so
@@ -117,7 +122,7 @@ func (b *box) foreground(c Command, wire command, socket *os.File, signals chan 
 		return 127, b.died(err)
 	}
 	if answer.Err != "" {
-		return 127, errors.New(answer.Err)
+		return 127, &StartError{answer.Err}
 	}
 	return answer.Exit, nil
 }
