@@ -4,6 +4,7 @@ package repo_test
 
 import (
 	"context"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -143,4 +144,42 @@ func TestPeerPruneAndSummary(t *testing.T) {
 		t.Log(out)
 	}
 	check(t, r)
+}
+
+// Our lock keeps ostree out, and ostree pulls from our archive by its summary.
+func TestPeerLockAndPull(t *testing.T) {
+	needOSTree(t)
+	ctx := context.Background()
+	dir := t.TempDir()
+	smallTree(t, dir, 1)
+	r := initRepo(t, repo.Archive)
+	c := commitDir(t, r, dir, "a/x", repo.CommitTreeOptions{})
+	ok(t, r.WriteSummary(ctx))
+	ok(t, r.Config().Set("core", "lock-timeout-secs", "1"))
+	ok(t, r.Config().Save())
+	tx, err := r.Begin(ctx)
+	ok(t, err)
+	if out, err := exec.Command("ostree", "--repo="+r.Path(), "prune", "--refs-only").CombinedOutput(); err == nil {
+		t.Errorf("ostree prunes beside our transaction: %s", out)
+	}
+	peer(t, "--repo="+r.Path(), "commit", "-b", "b", "--tree=dir="+dir) // writers share the lock
+	ok(t, tx.Abort())
+	peer(t, "--repo="+r.Path(), "prune", "--refs-only")
+
+	dest := filepath.Join(t.TempDir(), "dest")
+	peerInit(t, dest, "bare-user")
+	peer(t, "--repo="+dest, "remote", "add", "--no-gpg-verify", "up", "file://"+r.Path())
+	if out := peer(t, "--repo="+dest, "remote", "refs", "up"); out != "up:a/x" {
+		t.Errorf("refs of the summary: %s", out)
+	}
+	peer(t, "--repo="+dest, "pull", "up", "a/x")
+	peer(t, "--repo="+dest, "fsck")
+	theirs := open(t, dest)
+	check(t, theirs)
+	if got, err := theirs.Resolve("up:a/x"); err != nil || got != c {
+		t.Errorf("pulled %v %v, want %s", got, err, c)
+	}
+	if m, err := theirs.Config().Remote("up"); err != nil || m.GPGVerify || m.URL != "file://"+r.Path() {
+		t.Errorf("remote: %+v %v", m, err)
+	}
 }

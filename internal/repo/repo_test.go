@@ -87,6 +87,39 @@ func TestConfigKeepsWhatItDoesNotKnow(t *testing.T) {
 	sameText(t, string(got), text)
 }
 
+// TestManyRefs sets enough refs in one transaction for them to be moved together.
+func TestManyRefs(t *testing.T) {
+	r := initRepo(t, repo.BareUser)
+	dir := t.TempDir()
+	write(t, dir+"/f", "x", 0o644)
+	c := commitDir(t, r, dir, "old/1", repo.CommitTreeOptions{})
+	ok(t, os.MkdirAll(filepath.Join(r.Path(), "refs/heads/new/1/empty"), 0o755))
+	tx, err := r.Begin(context.Background())
+	ok(t, err)
+	names := []string{"old/1", "new/1", "new/2/deep", "new/3", "origin:new/4", "x"}
+	for _, name := range names {
+		ok(t, tx.SetRef(name, c))
+	}
+	ok(t, tx.Commit())
+	refs, err := r.Refs("")
+	ok(t, err)
+	for _, name := range names {
+		if refs[name] != c {
+			t.Errorf("%s: %v", name, refs[name])
+		}
+	}
+	ok(t, r.Check(context.Background()))
+	tx, err = r.Begin(context.Background())
+	ok(t, err)
+	for _, name := range []string{"new/5", "new/6", "new/7", "new/8", "x/y"} {
+		ok(t, tx.SetRef(name, c))
+	}
+	if err := tx.Commit(); err == nil {
+		t.Error("a ref below a ref")
+	}
+	ok(t, r.Check(context.Background()))
+}
+
 func TestRefs(t *testing.T) {
 	r := initRepo(t, repo.BareUser)
 	dir := t.TempDir()
@@ -115,6 +148,11 @@ func TestRefs(t *testing.T) {
 	}
 	if refs, _ = r.Refs("origin:"); len(refs) != 1 {
 		t.Errorf("remote's refs: %v", refs)
+	}
+	for prefix, want := range map[string]int{"": 3, "a/b": 1, "a/b/c": 0, "a/d": 1, "origin:a": 1, "other:": 0, "b": 0, "a/": 0, "../heads": 0} {
+		if refs, err := r.Refs(prefix); err != nil || len(refs) != want {
+			t.Errorf("refs of %q: %v %v", prefix, refs, err)
+		}
 	}
 	if err := r.SetRef("a/b/c", c); err == nil {
 		t.Error("a ref below a ref")
