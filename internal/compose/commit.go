@@ -91,7 +91,7 @@ func (b *build) leaveCheckout(ctx context.Context, root tree.Root) error {
 	if b.checkedOut == nil {
 		return b.o.Repo.Checkout(ctx, root, b.o.Checkout, checkoutOptions())
 	}
-	return b.o.Repo.UpdateCheckout(ctx, b.checkedOut, tree.Load(b.o.Repo, root), b.o.Checkout)
+	return b.o.Repo.UpdateCheckoutWith(ctx, b.checkedOut, tree.Load(b.o.Repo, root), b.o.Checkout, checkoutOptions())
 }
 
 // metadata is the commit's, in the order of its keys.
