@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -37,6 +38,9 @@ type baseTree struct {
 // rpmdbPlaces are where a base may keep its rpmdb, the first that has one counts.
 // Source: rpm-ostree (usr/share/rpm), rpm since 4.17 (usr/lib/sysimage/rpm), rpm before (var/lib/rpm, here as factory content).
 var rpmdbPlaces = []string{"usr/share/rpm", "usr/lib/sysimage/rpm", "usr/share/factory/var/lib/rpm", "var/lib/rpm"}
+
+// RpmdbPlaces are where a tree may keep its rpmdb, the first that has one counts.
+func RpmdbPlaces() []string { return append([]string{}, rpmdbPlaces...) }
 
 // maxRpmdbBytes bounds the copy of one rpmdb file: the largest desktop bases have about 300 MB.
 const maxRpmdbBytes = 2 << 30
@@ -95,11 +99,10 @@ func ExtractRpmdb(r *repo.Repo, t *tree.Tree, dir string) (string, string, error
 	for _, place := range rpmdbPlaces {
 		entries, err := t.ReadDir(place)
 		if errors.Is(err, fs.ErrNotExist) {
-			continue
+			continue // or a symbolic link, which leads to another of the list
 		}
 		if err != nil {
-			// A symbolic link in this place leads to another of the list.
-			continue
+			return "", "", err
 		}
 		found := false
 		for _, e := range entries {
@@ -171,42 +174,75 @@ const maxSmallFile = 4 << 20
 
 // ReadFile gives the content of a small regular file of a tree, following symbolic links inside the tree.
 // It gives nil and no error where there is none.
-func ReadFile(r opener, t *tree.Tree, path string) ([]byte, ostree.FileHeader, error) {
-	for range 16 {
-		e, ok, err := t.Lookup(path)
-		if err != nil || !ok || e.Dir {
+func ReadFile(r opener, t *tree.Tree, name string) ([]byte, ostree.FileHeader, error) {
+	at := strings.Split(guestPath(name), "/")
+	for range maxLinks {
+		h, content, size, rest, err := openOnWay(r, t, at)
+		if err != nil || content == nil {
 			return nil, ostree.FileHeader{}, err
 		}
-		h, size, content, err := r.OpenFile(e.File)
-		if err != nil {
-			return nil, h, err
+		if h.Symlink != "" {
+			content.Close()
+			link := strings.Join(at[:len(at)-len(rest)], "/")
+			at = strings.Split(strings.Trim(follow(link, h.Symlink)+"/"+strings.Join(rest, "/"), "/"), "/")
+			continue
 		}
-		if h.Symlink == "" {
-			defer content.Close()
-			if size > maxSmallFile {
-				return nil, h, fmt.Errorf("%s has %d bytes, at most %d", path, size, maxSmallFile)
-			}
-			var buf bytes.Buffer
-			_, err = io.Copy(&buf, content)
-			return buf.Bytes(), h, err
+		defer content.Close()
+		if len(rest) > 0 {
+			return nil, ostree.FileHeader{}, nil // a file in the place of a directory
 		}
-		content.Close()
-		path = follow(path, h.Symlink)
+		if size > maxSmallFile {
+			return nil, h, fmt.Errorf("%s has %d bytes, at most %d", name, size, maxSmallFile)
+		}
+		var buf bytes.Buffer
+		_, err = io.Copy(&buf, io.LimitReader(content, maxSmallFile))
+		return buf.Bytes(), h, err
 	}
-	return nil, ostree.FileHeader{}, fmt.Errorf("%s: too many symbolic links", path)
+	return nil, ostree.FileHeader{}, fmt.Errorf("%s: too many symbolic links", name)
 }
 
-// follow resolves a link that lies at path, inside the tree; /etc is usr/etc there.
-func follow(path, target string) string {
-	joined := filepath.Join("/", filepath.Dir(path), target)
+// maxLinks bounds how many links lead to one file. Source: Linux, include/linux/namei.h (MAXSYMLINKS).
+const maxLinks = 40
+
+// openOnWay opens the first file or link that a path meets, and gives what of the path is left after it; nil
+// content where the path leads nowhere or to a directory.
+func openOnWay(r opener, t *tree.Tree, at []string) (h ostree.FileHeader, content io.ReadCloser, size int64, rest []string, err error) {
+	for i := range at {
+		e, ok, err := t.Lookup(placeInTree(strings.Join(at[:i+1], "/")))
+		if err != nil || !ok {
+			return h, nil, 0, nil, err
+		}
+		if e.Dir {
+			continue
+		}
+		h, size, content, err := r.OpenFile(e.File)
+		return h, content, size, at[i+1:], err
+	}
+	return h, nil, 0, nil, nil
+}
+
+// guestPath is a path of a tree as the guest sees it: defaults of /etc lie in usr/etc there.
+func guestPath(p string) string {
+	if rest, ok := strings.CutPrefix(p, "usr/etc/"); ok {
+		return "etc/" + rest
+	}
+	return p
+}
+
+// placeInTree is the reverse of guestPath.
+func placeInTree(p string) string {
+	if p == "etc" || strings.HasPrefix(p, "etc/") {
+		return "usr/" + p
+	}
+	return p
+}
+
+// follow gives where a link at a path of the guest leads, as a path of the guest; it never leads above the root.
+func follow(link, target string) string {
 	if strings.HasPrefix(target, "/") {
-		joined = filepath.Clean(target)
+		return strings.TrimPrefix(path.Clean(target), "/")
 	}
-	joined = strings.TrimPrefix(joined, "/")
-	if rest, ok := strings.CutPrefix(joined, "etc/"); ok {
-		return "usr/etc/" + rest
-	}
-	return joined
+	return strings.TrimPrefix(path.Join("/", path.Dir(link), target), "/")
 }
 
 func isTrust(err error) bool { return errors.Is(err, sign.ErrUntrusted) }

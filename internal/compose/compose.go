@@ -14,6 +14,7 @@ package compose
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"grove/internal/accounts"
 	"grove/internal/fetch"
@@ -133,9 +134,7 @@ func Run(ctx context.Context, m manifest.Manifest, o Options) (Result, error) {
 	if b.o.Arch == "" {
 		b.o.Arch = HostArch()
 	}
-	if b.o.Progress == nil {
-		b.o.Progress = func(Event) {}
-	}
+	b.o.Progress = oneByOne(b.o.Progress)
 	if b.o.Solve == nil {
 		b.o.Solve = solve.Solve
 	}
@@ -157,6 +156,19 @@ func Run(ctx context.Context, m manifest.Manifest, o Options) (Result, error) {
 		}
 	}
 	return b.result, nil
+}
+
+// oneByOne lets several goroutines report to a function that expects one.
+func oneByOne(f func(Event)) func(Event) {
+	if f == nil {
+		return func(Event) {}
+	}
+	var mu sync.Mutex
+	return func(ev Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		f(ev)
+	}
 }
 
 func (b *build) warn(format string, args ...any) {

@@ -5,11 +5,14 @@ package compose
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"sort"
 	"strings"
 
+	"grove/internal/importer"
 	"grove/internal/ostree"
 	"grove/internal/tree"
 )
@@ -112,7 +115,7 @@ func (b *build) machineID(edit *tree.Editor) error {
 func (b *build) unitsAndTarget(edit *tree.Editor) error {
 	const system = "usr/etc/systemd/system"
 	for _, u := range b.m.Units {
-		if path.Base(u) != u {
+		if !unitName(u) {
 			return fmt.Errorf("units: %q is no unit's name", u)
 		}
 		if err := b.putLink(edit, system+"/multi-user.target.wants/"+u, "/usr/lib/systemd/system/"+u); err != nil {
@@ -120,9 +123,23 @@ func (b *build) unitsAndTarget(edit *tree.Editor) error {
 		}
 	}
 	if t := b.m.DefaultTarget; t != "" {
+		if !unitName(t) {
+			return fmt.Errorf("default-target: %q is no unit's name", t)
+		}
 		return b.putLink(edit, system+"/default.target", "/usr/lib/systemd/system/"+t)
 	}
 	return nil
+}
+
+// unitName is true for what may be a unit's name, such as sshd.service. Source: systemd.unit(5).
+func unitName(s string) bool {
+	for _, c := range s {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune(`:-_.\@`, c) {
+			return false
+		}
+	}
+	dot := strings.LastIndexByte(s, '.')
+	return dot > 0 && dot < len(s)-1 && len(s) < 256
 }
 
 // addFiles copies the files that stand beside the manifest.
@@ -150,11 +167,14 @@ func (b *build) addFiles(edit *tree.Editor) error {
 // treePath is where a path of the guest lies in its tree.
 func treePath(p string) string {
 	p = strings.TrimPrefix(path.Clean("/"+p), "/")
-	if rest, ok := strings.CutPrefix(p, "etc/"); ok {
-		return "usr/etc/" + rest
+	switch p {
+	case "etc":
+		return "usr/etc"
+	case "var":
+		return factory
 	}
-	if rest, ok := strings.CutPrefix(p, "var/"); ok {
-		return factory + "/" + rest
+	if mapped, ok := importer.MapPath(p); ok {
+		return mapped
 	}
 	return p
 }
@@ -209,8 +229,11 @@ func join(comment string, lines []string) []byte {
 // varLines are a line for each directory, link and file of the factory content.
 func (b *build) varLines() ([]string, error) {
 	sub, err := b.tree.Sub(factory)
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil // no package has anything in /var
+	}
+	if err != nil {
+		return nil, err
 	}
 	var lines []string
 	err = sub.Walk(func(p string, e tree.Entry) error {

@@ -142,7 +142,7 @@ func (b *build) cached(n rpm.NEVRA, sum string) (importer.Result, bool, error) {
 		return importer.Result{}, false, err
 	}
 	r, err := importer.Load(b.o.Repo, c)
-	if errors.Is(err, importer.ErrStale) {
+	if errors.Is(err, importer.ErrStale) || errors.Is(err, repo.ErrNotFound) { // of other rules, or no more than a ref is left
 		return importer.Result{}, false, nil
 	}
 	if err != nil {

@@ -82,7 +82,7 @@ func (b *build) keptRepo(req *solve.Request) error {
 
 // lockedMeta is a kept package's metadata with what its lock says of its file.
 func lockedMeta(l manifest.LockedPackage, m rpm.Meta) rpm.Meta {
-	m.Location, m.Digest = l.Location, digestOf(l.Digest)
+	m.Location, m.Digest, m.SizeBytes = l.Location, digestOf(l.Digest), l.SizeBytes
 	return m
 }
 

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"grove/internal/fetch"
+	"grove/internal/importer"
 	"grove/internal/manifest"
 	"grove/internal/rpm"
 	"grove/internal/rpmmd"
@@ -65,17 +66,16 @@ func resolve(ctx context.Context, b *build) error {
 
 // resolveFromLock takes the packages as the lock has them, in its order.
 func (b *build) resolveFromLock() error {
+	if err := b.lockFits(); err != nil {
+		return fmt.Errorf("lock: %w", err)
+	}
 	for _, l := range b.o.Lock.Packages {
 		n, err := rpm.ParseNEVRA(l.NEVRA)
 		if err != nil {
 			return fmt.Errorf("lock: package %q: %w", l.NEVRA, err)
 		}
-		algo, hash, ok := strings.Cut(l.Digest, ":")
-		if !ok || algo != "sha256" || len(hash) != sha256.Size*2 {
-			return fmt.Errorf("lock: package %s: digest %q is not sha256:HEX", l.NEVRA, l.Digest)
-		}
 		b.picks = append(b.picks, pick{
-			meta:      rpm.Meta{NEVRA: n, Location: l.Location, Digest: rpm.Digest{Algo: algo, Hex: hash}, BuildTimeSec: l.BuildTime},
+			meta:      rpm.Meta{NEVRA: n, Location: l.Location, Digest: digestOf(l.Digest), SizeBytes: l.SizeBytes, BuildTimeSec: l.BuildTime},
 			source:    l.Source,
 			requested: l.Requested,
 			reason:    l.Reason,
@@ -91,8 +91,24 @@ func (b *build) resolveFromLock() error {
 			delete(gone, n)
 		}
 	}
-	for n := range gone {
+	for _, n := range sortedKeys(gone) {
 		return fmt.Errorf("lock: package %s is to be removed, and the base does not have it", n)
+	}
+	return nil
+}
+
+// lockFits refuses a lock that was written for something else: another machine, another base.
+func (b *build) lockFits() error {
+	l := b.o.Lock
+	if l.Arch != "" && l.Arch != b.o.Arch {
+		return fmt.Errorf("is for %s, and this is %s", l.Arch, b.o.Arch)
+	}
+	got := "none"
+	if l.Base.Commit != "" {
+		got = l.Base.Commit
+	}
+	if got != b.baseCommit() {
+		return fmt.Errorf("is for base commit %s, and this is %s", got, b.baseCommit())
 	}
 	return nil
 }
@@ -100,7 +116,7 @@ func (b *build) resolveFromLock() error {
 // resolveBySolver loads the sources, asks the solver and keeps its answer.
 func (b *build) resolveBySolver(ctx context.Context) error {
 	wants := b.m.Packages
-	if len(wants) == 0 && len(b.m.RepoPackages) == 0 && len(b.m.Overrides.Remove) == 0 && len(b.locals) == 0 {
+	if len(wants)+len(b.m.RepoPackages)+len(b.m.Overrides.Remove)+len(b.m.Overrides.Replace)+len(b.locals) == 0 {
 		if b.o.Base == nil {
 			return errors.New("the manifest names no packages; add some under `packages:`")
 		}
@@ -177,7 +193,12 @@ func (b *build) chooseSources() ([]rpmmd.Source, error) {
 		known = append(known, s.ID)
 	}
 	var out []rpmmd.Source
+	taken := map[string]bool{}
 	for _, id := range b.m.Repos {
+		if taken[id] {
+			continue
+		}
+		taken[id] = true
 		s, ok := byID[id]
 		if !ok {
 			return nil, fmt.Errorf("source %q of the manifest is in no .repo file (known: %s)", id, strings.Join(known, ", "))
@@ -212,6 +233,11 @@ func (b *build) request(wants []string) (solve.Request, error) {
 			req.Replace = append(req.Replace, l.meta.NEVRA.String())
 		} else {
 			req.Install = append(req.Install, l.meta.NEVRA.String())
+		}
+	}
+	for _, r := range b.m.Overrides.Replace {
+		if r.SHA256 == "" {
+			req.Replace = append(req.Replace, r.NEVRA) // from a source
 		}
 	}
 	req.Remove = b.m.Overrides.Remove
@@ -267,20 +293,21 @@ func (b *build) solveWithFiles(ctx context.Context, req solve.Request) (solve.Pl
 			}
 			req.Repos[i].Packages = md.Packages
 		}
+		b.bindPackages(&req) // the fuller lists hold again what is bound to another source
 	}
 	return b.o.Solve(req)
 }
 
 // keep turns the solver's answer into picks.
 func (b *build) keep(req solve.Request, plan solve.Plan) error {
-	mds := map[string]*rpmmd.Metadata{}
-	for _, md := range b.sources {
-		mds[md.Source.ID] = md
+	from := map[string]int{}
+	for i, md := range b.sources {
+		from[md.Source.ID] = i
 	}
 	for _, p := range plan.Install {
 		k := pick{source: p.Repo, requested: p.Requested, reason: p.Reason}
-		if md := mds[p.Repo]; md != nil {
-			k.md, k.meta = md, md.Packages[p.Index]
+		if i, ok := from[p.Repo]; ok {
+			k.md, k.meta = b.sources[i], req.Repos[i].Packages[p.Index] // not all of the source's may have been offered
 		} else if p.Repo == keptRepo {
 			l := b.kept[p.Index]
 			k.source, k.meta = l.Source, lockedMeta(l, req.Repos[len(req.Repos)-1].Packages[p.Index])
@@ -298,7 +325,7 @@ func (b *build) keep(req solve.Request, plan solve.Plan) error {
 // inputHash is over everything that the commit's content depends on, and nothing else.
 func (b *build) inputHash() string {
 	h := sha256.New()
-	fmt.Fprintf(h, "grove %d\nbase %s\narch %s\n", layoutVersion, b.baseCommit(), b.o.Arch)
+	fmt.Fprintf(h, "grove %d %d\nbase %s\narch %s\n", layoutVersion, importer.Version, b.baseCommit(), b.o.Arch)
 	m := b.m
 	m.Base, m.Repos = "", nil
 	m.Packages = sorted(m.Packages) // in which order they were asked for is not part of what they are
@@ -343,14 +370,15 @@ func (b *build) knownIDs() (users, groups []string) {
 
 // lock writes the plan down.
 func (b *build) lock() manifest.Lock {
-	l := manifest.Lock{Version: manifest.LockVersion, Inputs: b.inputs, Timestamp: int64(b.stamp)}
+	l := manifest.Lock{Version: manifest.LockVersion, Arch: b.o.Arch, Inputs: b.inputs, Timestamp: int64(b.stamp)}
 	if b.o.Base != nil {
 		l.Base = manifest.LockedBase{Ref: b.o.Base.Ref, Commit: b.o.Base.Commit.String(), Version: b.base.version}
 	}
 	for _, p := range b.picks {
 		l.Packages = append(l.Packages, manifest.LockedPackage{
 			NEVRA: p.meta.NEVRA.String(), Source: p.source, Location: p.meta.Location,
-			Digest: p.meta.Digest.Algo + ":" + p.meta.Digest.Hex, Requested: p.requested, Reason: p.reason, BuildTime: p.meta.BuildTimeSec,
+			Digest: p.meta.Digest.Algo + ":" + p.meta.Digest.Hex, SizeBytes: p.meta.SizeBytes,
+			Requested: p.requested, Reason: p.reason, BuildTime: p.meta.BuildTimeSec,
 		})
 	}
 	for _, r := range b.removed {

@@ -50,32 +50,45 @@ func (b *build) warnUnheeded() {
 // repoPackages lets packages that the manifest binds to one source come from that source alone.
 func (b *build) repoPackages(req *solve.Request) error {
 	for _, rp := range b.m.RepoPackages {
-		bound := map[string]bool{}
-		for _, p := range rp.Packages {
-			bound[p] = true
-		}
 		found := false
-		for i, r := range req.Repos {
-			if r.ID == rp.Repo {
-				found = true
-				continue
-			}
-			kept := r.Packages[:0:0]
-			for _, p := range r.Packages {
-				if !bound[p.Name] {
-					kept = append(kept, p)
-				}
-			}
-			if r.ID != keptRepo { // its indexes are those of the lock
-				req.Repos[i].Packages = kept
-			}
+		for _, md := range b.sources {
+			found = found || md.Source.ID == rp.Repo
 		}
 		if !found {
 			return fmt.Errorf("repo-packages: source %q is not among the manifest's repos", rp.Repo)
 		}
 		req.Install = append(req.Install, rp.Packages...)
 	}
+	b.bindPackages(req)
 	return nil
+}
+
+// bindPackages takes what is bound to one source out of what the others offer.
+func (b *build) bindPackages(req *solve.Request) {
+	for _, rp := range b.m.RepoPackages {
+		bound := map[string]bool{}
+		for _, p := range rp.Packages {
+			bound[p] = true
+		}
+		for i, r := range req.Repos {
+			if r.ID == rp.Repo {
+				continue
+			}
+			kept := r.Packages[:0:0]
+			locked := b.kept[:0:0]
+			for j, p := range r.Packages {
+				if r.ID == keptRepo && (!bound[p.Name] || b.kept[j].Source == rp.Repo) {
+					locked, kept = append(locked, b.kept[j]), append(kept, p)
+				} else if r.ID != keptRepo && !bound[p.Name] {
+					kept = append(kept, p)
+				}
+			}
+			req.Repos[i].Packages = kept
+			if r.ID == keptRepo {
+				b.kept = locked
+			}
+		}
+	}
 }
 
 // ostreeLayers lays the trees of other refs over the packages: `ostree-layers` may only add,

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"regexp"
 	"sort"
@@ -61,14 +62,23 @@ func dirMeta(mode uint32) ostree.DirMeta { return ostree.DirMeta{Mode: 0o040000 
 // conflict decides between two files of one path. rpm lets the 64-bit program win where packages of two
 // word sizes bring one; anything else is a conflict between packages.
 func (b *build) conflict(p string, owner map[string]int, layer int) (tree.Decision, error) {
+	is := colour(b.packages[layer].Header, p)
+	if is == 0 {
+		return tree.Refuse, nil
+	}
+	was := uint32(0)
 	if i, ok := owner[p]; ok {
-		was, is := colour(b.packages[i].Header, p), colour(b.packages[layer].Header, p)
-		switch {
-		case was == colour64 && is == colour32:
-			return tree.KeepBase, nil
-		case was == colour32 && is == colour64:
-			return tree.TakeLayer, nil
+		was = colour(b.packages[i].Header, p)
+	} else {
+		for _, h := range b.remaining() {
+			was |= colour(h, p)
 		}
+	}
+	switch {
+	case was&colour64 != 0 && is == colour32:
+		return tree.KeepBase, nil
+	case was == colour32 && is == colour64:
+		return tree.TakeLayer, nil
 	}
 	return tree.Refuse, nil
 }
@@ -92,25 +102,29 @@ func colour(h *rpm.Header, p string) uint32 {
 
 // explain names the package on the other side of a conflict.
 func (b *build) explain(err error, owner map[string]int) error {
-	var c *tree.Conflict
-	if !errors.As(err, &c) {
+	all := tree.Conflicts(err)
+	if len(all) == 0 {
 		return err
 	}
-	if i, ok := owner[c.Path]; ok {
-		return fmt.Errorf("file /%s conflicts with the one of package %s", visible(c.Path), b.packages[i].meta.NEVRA)
+	c, more := all[0], ""
+	if len(all) > 1 {
+		more = fmt.Sprintf(" (and %d more files)", len(all)-1)
 	}
-	for _, h := range b.base.headers {
+	if i, ok := owner[c.Path]; ok {
+		return fmt.Errorf("file /%s conflicts with the one of package %s%s", visible(c.Path), b.packages[i].meta.NEVRA, more)
+	}
+	for _, h := range b.remaining() {
 		files, ferr := h.Files()
 		if ferr != nil {
 			continue
 		}
 		for _, f := range files {
 			if mapped, ok := importer.MapPath(f.Path); ok && mapped == c.Path {
-				return fmt.Errorf("file /%s conflicts with the one of the base's package %s", visible(c.Path), h.NEVRA())
+				return fmt.Errorf("file /%s conflicts with the one of the base's package %s%s", visible(c.Path), h.NEVRA(), more)
 			}
 		}
 	}
-	return fmt.Errorf("file /%s conflicts with one that the base has and no package of it owns", visible(c.Path))
+	return fmt.Errorf("file /%s conflicts with one that the base has and no package of it owns%s", visible(c.Path), more)
 }
 
 // visible is a tree path as it is seen in the guest.
@@ -144,7 +158,7 @@ func (b *build) dropRemoved() error {
 		}
 	}
 	edit := b.tree.Edit()
-	var dirs []string
+	var files, dirs []string
 	for _, h := range b.removed {
 		err := eachPath(h, func(p string, f rpm.File) {
 			switch {
@@ -152,11 +166,24 @@ func (b *build) dropRemoved() error {
 			case f.Mode&0o170000 == 0o040000:
 				dirs = append(dirs, p)
 			default:
-				// A ghost or a file that the base's makers removed may be absent.
-				_ = edit.Remove(p)
+				files = append(files, p)
 			}
 		})
 		if err != nil {
+			return err
+		}
+	}
+	for _, p := range files {
+		// A ghost or a file that the base's makers removed may be absent; a directory that they put in its place is
+		// not the package's.
+		e, ok, err := b.tree.Lookup(p)
+		if err != nil {
+			return err
+		}
+		if !ok || e.Dir {
+			continue
+		}
+		if err := edit.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
@@ -169,6 +196,9 @@ func (b *build) dropEmptyDirs(dirs []string) error {
 	sort.Sort(sort.Reverse(sort.StringSlice(dirs)))
 	for _, d := range dirs {
 		entries, err := b.tree.ReadDir(d)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 		if err != nil || len(entries) > 0 {
 			continue
 		}

@@ -4,9 +4,11 @@ package guest
 
 import (
 	"errors"
+	"os"
 	"path/filepath"
 	"sort"
 
+	"grove/internal/compose"
 	"grove/internal/deploy"
 	"grove/internal/manifest"
 	"grove/internal/rpm"
@@ -40,9 +42,6 @@ type FileChange struct {
 	Kind string `json:"kind"` // added, removed, modified
 }
 
-// rpmdbPlaces are where a root has its rpmdb; the first that has one counts.
-var rpmdbPlaces = []string{"usr/share/rpm", "usr/lib/sysimage/rpm", "usr/share/factory/var/lib/rpm", "var/lib/rpm"}
-
 // Installed reads what is installed in a root.
 func Installed(root string) ([]rpm.NEVRA, error) {
 	headers, err := installedHeaders(root)
@@ -59,14 +58,41 @@ func Installed(root string) ([]rpm.NEVRA, error) {
 
 // installedHeaders are the headers of a root's rpmdb; none where there is no rpmdb.
 func installedHeaders(root string) ([]*rpm.Header, error) {
-	for _, place := range rpmdbPlaces {
-		h, err := rpmdb.Read(filepath.Join(root, place))
+	for _, place := range compose.RpmdbPlaces() {
+		dir, ok := ownDir(root, place)
+		if !ok {
+			continue
+		}
+		h, err := rpmdb.Read(dir)
 		if errors.Is(err, rpmdb.ErrNone) {
 			continue
 		}
 		return h, err
 	}
 	return nil, nil
+}
+
+// ownDir is a directory of a root, if it is one without a link on the way or in it: the guest would follow a link
+// from its own root, and here it would lead to the host's files. Where a link is, another place of the list is meant.
+func ownDir(root, place string) (string, bool) {
+	real, err := filepath.EvalSymlinks(root)
+	if err != nil {
+		return "", false
+	}
+	dir := filepath.Join(real, place)
+	if at, err := filepath.EvalSymlinks(dir); err != nil || at != dir {
+		return "", false
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return "", false
+	}
+	for _, e := range entries {
+		if !e.Type().IsRegular() && !e.IsDir() {
+			return "", false
+		}
+	}
+	return dir, true
 }
 
 func diffRoots(from, to string) (PackageDiff, error) {
@@ -97,43 +123,65 @@ func packageDiff(cur *deploy.Deployment, st *deploy.Staged, l manifest.Lock) (Pa
 	return diffPackages(before, now), len(now), err
 }
 
-// diffPackages pairs packages by name and architecture. Where a name is there several times on a side
-// (kernels), each version counts for itself.
+// diffPackages pairs packages by name, and by architecture where a name is there in several. Where both are there
+// several times on a side (kernels), each version counts for itself.
 func diffPackages(a, b []rpm.NEVRA) PackageDiff {
-	group := func(list []rpm.NEVRA) map[string][]rpm.NEVRA {
-		m := map[string][]rpm.NEVRA{}
-		for _, n := range list {
-			m[n.Name] = append(m[n.Name], n)
-		}
-		return m
-	}
-	am, bm := group(a), group(b)
 	var d PackageDiff
+	am, bm := byKey(a, nameOnly), byKey(b, nameOnly)
+	for name := range bm {
+		if am[name] == nil {
+			am[name] = []rpm.NEVRA{}
+		}
+	}
 	for _, name := range sorted(am) {
 		olds, news := am[name], bm[name]
 		if len(olds) == 1 && len(news) == 1 {
-			from, to := olds[0], news[0]
-			switch c := to.EVR.Compare(from.EVR); {
-			case c > 0:
-				d.Upgraded = append(d.Upgraded, VersionChange{name, from.EVR.String(), to.EVR.String()})
-			case c < 0:
-				d.Downgraded = append(d.Downgraded, VersionChange{name, from.EVR.String(), to.EVR.String()})
-			case from.Arch != to.Arch:
-				d.Removed, d.Added = append(d.Removed, from.String()), append(d.Added, to.String())
-			}
+			d.pair(olds[0], news[0])
 			continue
 		}
-		d.Removed = append(d.Removed, without(olds, news)...)
-		d.Added = append(d.Added, without(news, olds)...)
-	}
-	for _, name := range sorted(bm) {
-		if len(am[name]) == 0 {
-			d.Added = append(d.Added, without(bm[name], nil)...)
+		oldArch, newArch := byKey(olds, archOnly), byKey(news, archOnly)
+		for arch := range newArch {
+			if oldArch[arch] == nil {
+				oldArch[arch] = []rpm.NEVRA{}
+			}
+		}
+		for _, arch := range sorted(oldArch) {
+			o, n := oldArch[arch], newArch[arch]
+			if len(o) == 1 && len(n) == 1 {
+				d.pair(o[0], n[0])
+				continue
+			}
+			d.Removed = append(d.Removed, without(o, n)...)
+			d.Added = append(d.Added, without(n, o)...)
 		}
 	}
 	sort.Strings(d.Added)
 	sort.Strings(d.Removed)
 	return d
+}
+
+func nameOnly(n rpm.NEVRA) string { return n.Name }
+func archOnly(n rpm.NEVRA) string { return n.Arch }
+
+func byKey(list []rpm.NEVRA, key func(rpm.NEVRA) string) map[string][]rpm.NEVRA {
+	m := map[string][]rpm.NEVRA{}
+	for _, n := range list {
+		m[key(n)] = append(m[key(n)], n)
+	}
+	return m
+}
+
+// pair enters what became of a package that both sides have once.
+func (d *PackageDiff) pair(from, to rpm.NEVRA) {
+	change := VersionChange{to.Name, from.EVR.String(), to.EVR.String()}
+	switch c := to.EVR.Compare(from.EVR); {
+	case c > 0:
+		d.Upgraded = append(d.Upgraded, change)
+	case c < 0:
+		d.Downgraded = append(d.Downgraded, change)
+	case from.Arch != to.Arch:
+		d.Removed, d.Added = append(d.Removed, from.String()), append(d.Added, to.String())
+	}
 }
 
 // without are the packages of list that others lacks.

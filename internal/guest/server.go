@@ -79,27 +79,37 @@ func Compose(ctx context.Context, e Env, o ComposeOptions) (Composed, error) {
 	}
 	out.Warnings, out.Unchanged, out.Packages = res.Warnings, res.Unchanged, len(res.Lock.Packages)
 	if res.Unchanged {
-		out.Commit = co.Parent.String()
-		old, err := target.Commit(co.Parent)
-		if err != nil {
+		if res.Commit, err = e.unchanged(target, m.Ref, &res.Lock); err != nil {
 			return out, err
 		}
-		res.Lock.CommitVersion = compose.CommitVersion(old)
-		if !old.Parent.IsZero() {
-			res.Lock.Parent = old.Parent.String()
-		}
-		res.Lock.Users, res.Lock.Groups = compose.LockedIDs(old)
-	} else {
-		out.Commit = res.Commit.String()
-		if err := publish(ctx, e.Store.Repo(), target, m.Ref, res.Commit); err != nil {
-			return out, fmt.Errorf("commit to %s: %w", target.Path(), err)
-		}
+	}
+	out.Commit = res.Commit.String()
+	if err := publish(ctx, e.Store.Repo(), target, m.Ref, res); err != nil {
+		return out, fmt.Errorf("commit to %s: %w", target.Path(), err)
 	}
 	out.Version = res.Lock.CommitVersion
 	if o.WriteLock == "" {
 		return out, nil
 	}
 	return out, durable.WriteFile(o.WriteLock, res.Lock.Encode(), 0o644)
+}
+
+// unchanged completes the lock of a run that had nothing to do from the commit that is there.
+func (e Env) unchanged(target *repo.Repo, ref string, l *manifest.Lock) (ostree.Checksum, error) {
+	sum, err := target.Resolve(ref)
+	if err != nil {
+		return sum, err
+	}
+	old, err := target.Commit(sum)
+	if err != nil {
+		return sum, err
+	}
+	l.CommitVersion = compose.CommitVersion(old)
+	if !old.Parent.IsZero() {
+		l.Parent = old.Parent.String()
+	}
+	l.Users, l.Groups = compose.LockedIDs(old)
+	return sum, nil
 }
 
 // target opens the repository to commit to, made where there is none.
@@ -138,19 +148,29 @@ func (e Env) composeOptions(ctx context.Context, m manifest.Manifest, dir string
 		}
 		co.Lock = &l
 	}
-	co.Parent, err = target.Resolve(m.Ref)
+	tip, err := target.Resolve(m.Ref)
 	if err != nil && !errors.Is(err, repo.ErrNotFound) {
 		return co, none, err
 	}
 	if err == nil {
-		old, err := target.Commit(co.Parent)
+		old, err := target.Commit(tip)
 		if err != nil {
 			return co, none, err
 		}
 		users, groups := compose.LockedIDs(old)
-		co.Previous = &manifest.Lock{Users: users, Groups: groups}
+		co.Parent, co.Previous = tip, &manifest.Lock{Users: users, Groups: groups}
 		if !o.Force {
-			co.Unchanged = func(inputs string) bool { return inputs == compose.Inputs(old) }
+			co.Unchanged = func(inputs string) bool {
+				return inputs == compose.Inputs(old) && (co.Lock == nil || old.Parent == co.Parent)
+			}
+		}
+	}
+	if co.Lock != nil { // the very commit that it was written for
+		co.Parent = ostree.Checksum{}
+		if co.Lock.Parent != "" {
+			if co.Parent, err = ostree.ParseChecksum(co.Lock.Parent); err != nil {
+				return co, none, fmt.Errorf("%s: parent: %w", o.Lock, err)
+			}
 		}
 	}
 	var done func()
@@ -183,18 +203,35 @@ func (e Env) scratch(ctx context.Context) (string, func(), error) {
 	}, nil
 }
 
-// publish puts a commit of the work repo into the repository that others pull from, with its summary.
-func publish(ctx context.Context, from, to *repo.Repo, ref string, c ostree.Checksum) error {
-	if err := from.SetRef(ref, c); err != nil {
-		return err
+// publish puts a commit of the work repo into the repository that others pull from, with its summary. It makes
+// good what a run that was killed left undone.
+func publish(ctx context.Context, from, to *repo.Repo, ref string, res compose.Result) error {
+	if !res.Unchanged {
+		if err := from.SetRef(ref, res.Commit); err != nil {
+			return err
+		}
 	}
 	if from.Path() == to.Path() {
 		return nil
 	}
-	if err := to.PullLocal(ctx, from, []string{ref}, repo.PullOptions{}); err != nil {
-		return err
+	if !res.Unchanged {
+		if err := to.PullLocal(ctx, from, []string{ref}, repo.PullOptions{}); err != nil {
+			return err
+		}
+	}
+	if res.Unchanged && summaryHas(to, ref, res.Commit) {
+		return nil
 	}
 	return to.WriteSummary(ctx)
+}
+
+func summaryHas(r *repo.Repo, ref string, c ostree.Checksum) bool {
+	s, _, err := r.ReadSummary()
+	if err != nil {
+		return false
+	}
+	have, ok := s.Lookup(ref)
+	return ok && have.Commit == c
 }
 
 // folderSources reads the .repo files beside a manifest.
