@@ -36,6 +36,7 @@ type origin struct {
 	install       []string
 	flags         []string
 	drop          string // of install
+	fromUpdates   bool   // install is in no source that the base was made from
 }
 
 func TestRebuild(t *testing.T) {

@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package interop_test
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"sort"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// allowed says where a guest may differ from what dnf installs into a folder, and why. Anything else is a fault.
+var allowed = []struct{ pattern, reason string }{
+	{`/(usr/share/rpm|usr/lib/sysimage|usr/lib/sysimage/rpm|var/lib/rpm)(/.*)?`, "the database lies elsewhere: in /usr, where an upgrade takes it along"},
+	{`/usr/share/factory(/var)?`, "what /var is filled from"},
+	{`/usr/share/factory/var/.*`, "what /var is filled from"},
+	{`/usr/lib/tmpfiles\.d/grove-(var|run)\.conf`, "what /var and /run are to hold, for systemd"},
+	{`/usr/etc(/.*)?`, "the /etc that packages brought, which an upgrade merges"},
+	{``, "the root of an OSTree tree is 0755"},
+	{`/(sysroot|ostree|boot)`, "every OSTree tree has these"},
+	{`/(home|mnt|media|opt|root|srv|tmp|usr/local)`, "writable: a link into /var or /run"},
+	{`/(dev|proc|run|sys)(/.*)?`, "mount points"},
+	{`/(etc|var)/\.updated`, "tells the time of an upgrade"},
+	{`/etc/machine-id`, "each guest's own"},
+	{`/etc/resolv\.conf`, "the host's, when a command runs in the guest"},
+	{`/etc/(\.pwd\.lock|passwd-|group-|shadow-|gshadow-|subuid-|subgid-)`, "left by useradd, of no use"},
+	{`/var/(cache|lib|log)/(dnf|hawkey|yum).*`, "dnf's own"},
+	{`/var/log/(hawkey|lastlog|faillog|tallylog).*`, "tells when a program ran"},
+	{`/var/cache/ldconfig(/aux-cache)?`, "depends on inodes"},
+	{`/var/lib/rpm-state(/.*)?`, "of the time of a transaction"},
+	{`/etc/systemd/system|/etc/systemd|/etc/systemd/system/(default\.target|multi-user\.target\.wants|multi-user\.target\.wants/ssh\.service)`, "units and target of the manifest"},
+	{`/usr/lib/os-release`, "mutate-os-release of the manifest"},
+	{`/var/log/alternatives\.log`, "tells when"},
+	{`/etc/ssl/(certs|private)/ssl-cert-snakeoil\.(pem|key)`, "a key that all guests of a tree would share"},
+	{`/etc/aliases\.db`, "tells when and where it was made"},
+	{`/etc/dnf(/modules\.d)?`, "dnf's own"},
+	{`/var/opt`, "is /opt"},
+	{`/usr/lib/opt`, "where files of /opt lie"},
+	{`/usr/lib/debug/.*`, "links that EL7's filesystem makes in a %pretrans, for debug packages only"},
+	{`/etc/pki/ca-trust/extracted/java/cacerts`, "tells when it was made"},
+	{`/etc/yum\.repos\.d/CentOS-.*`, "left out by the manifest of the test"},
+	{`/usr/lib/file-trigger-user/hello`, "written anew by each run of a trigger, and the order of packages that need nothing of each other is free"},
+}
+
+var allowedPaths = func() *regexp.Regexp {
+	var all []string
+	for _, a := range allowed {
+		all = append(all, a.pattern)
+	}
+	return regexp.MustCompile("^(?:" + strings.Join(all, "|") + ")$")
+}()
+
+// moved are the places below /var for which a guest has links at the top, as in every OSTree tree.
+var moved = []struct{ in, as string }{
+	{"/var/home", "/home"}, {"/var/mnt", "/mnt"}, {"/var/opt", "/opt"}, {"/var/roothome", "/root"}, {"/var/srv", "/srv"}, {"/var/usrlocal", "/usr/local"},
+}
+
+func TestSameAsDnf(t *testing.T) {
+	need(t, "dnf", "rpm")
+	t.Run("copse", func(t *testing.T) {
+		w := copse(t)
+		base := regexp.MustCompile(`(?m)^  - (.*)$`).FindAllStringSubmatch(regexp.MustCompile(`(?s)packages:.*`).FindString(read(t, w.BaseManifest)), -1)
+		var names []string
+		for _, m := range base {
+			names = append(names, m[1])
+		}
+		sameAsDnf(t, origin{manifest: w.BaseManifest, ref: w.Ref, install: []string{"hello", "greeter", "tool-in-opt", "capsule",
+			"lua-post", "trigger-user", "file-trigger-user", "all-scripts", "rich"}}, w.Dir, "1", names)
+	})
+	t.Run("el7", func(t *testing.T) {
+		r := el7Road(t)
+		sameAsDnf(t, origin{manifest: r.manifest, ref: r.ref, flags: r.flags, install: []string{"coreutils", "grep", "sed", "ca-certificates", "krb5-libs", "info"}},
+			filepath.Dir(r.manifest), "7", []string{"bash", "filesystem", "centos-release"})
+	})
+	for _, size := range []string{"small", "medium"} {
+		t.Run("meadow-"+size, func(t *testing.T) {
+			r := meadowRoad(t, size)
+			manifest := read(t, r.manifest)
+			var names []string
+			for _, m := range regexp.MustCompile(`(?m)^  - (.*)$`).FindAllStringSubmatch(manifest[strings.Index(manifest, "\npackages:"):], -1) {
+				names = append(names, m[1])
+			}
+			sameAsDnf(t, origin{manifest: r.manifest, ref: r.ref, flags: r.flags, install: r.install, fromUpdates: size == "small"},
+				filepath.Dir(r.manifest), "1", names)
+		})
+	}
+}
+
+// sameAsDnf installs the base and then the layers by dnf into a folder, and makes a guest of the same.
+func sameAsDnf(t *testing.T, o origin, repos, releasever string, base []string) {
+	s := newSite(t)
+	root := s.path("dnf")
+	dnf := dnfInto(t, root, repos, releasever)
+	dnf(append([]string{"--setopt=install_weak_deps=False", "--disablerepo=*-updates", "install"}, base...)...)
+	second := []string{"install"}
+	if !o.fromUpdates {
+		// A guest's layers come from the sources of its base first, dnf takes the newest of all.
+		second = []string{"--disablerepo=*-updates", "install"}
+	}
+	dnf(append(second, o.install...)...)
+
+	s.grove("compose", o.manifest, "--repo", s.path("srv"))
+	s.grove("remote", "add", "dist", "file://"+s.path("srv"), "--no-gpg-verify")
+	s.grove("create", "g", "dist:"+o.ref)
+	s.grove(append(append([]string{"install", "g"}, o.install...), o.flags...)...)
+
+	theirs := scan(t, root, "")
+	guest := filepath.Join(s.root, "guests/g")
+	ours := scan(t, filepath.Join(guest, "current/root"), "/var")
+	for p, e := range scan(t, filepath.Join(guest, "var"), "") {
+		p = "/var" + strings.TrimSuffix(p, "/")
+		for _, m := range moved {
+			if rest, ok := strings.CutPrefix(p, m.in); ok && (rest == "" || rest[0] == '/') {
+				p = m.as + rest
+			}
+		}
+		ours[p] = e
+	}
+	for p := range ours {
+		// What packages have in /opt lies in /usr, and /var/opt leads there.
+		if rest, ok := strings.CutPrefix(p, "/usr/lib/opt/"); ok {
+			ours["/opt/"+rest] = ours[p]
+			delete(ours, p)
+		}
+	}
+	compareTrees(t, theirs, ours)
+}
+
+// dnfInto gives a function that runs dnf on an installation of its own.
+func dnfInto(t *testing.T, root, repos, releasever string) func(...string) {
+	t.Helper()
+	for _, d := range []string{"dev", "proc", "sys", "run"} {
+		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, minor := range map[string]uint32{"null": 3, "zero": 5, "full": 7, "random": 8, "urandom": 9} {
+		if err := unix.Mknod(filepath.Join(root, "dev", name), unix.S_IFCHR|0o666, int(unix.Mkdev(1, minor))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tool(t, "mount", "-t", "proc", "proc", filepath.Join(root, "proc"))
+	t.Cleanup(func() { tool(t, "umount", filepath.Join(root, "proc")) })
+	home := t.TempDir()
+	write(t, filepath.Join(home, ".rpmmacros"), "%_dbpath /usr/lib/sysimage/rpm\n%_db_backend sqlite\n")
+	// Debian's dnf starts agents for the check of signed metadata; the packages' own signatures are enough here.
+	return func(args ...string) {
+		t.Helper()
+		cmd := exec.Command("dnf", append([]string{"-q", "-y", "--installroot=" + root, "--releasever=" + releasever, "--setopt=reposdir=" + repos,
+			"--setopt=*.repo_gpgcheck=0", "--setopt=cachedir=/var/cache/dnf"}, args...)...)
+		// Scriptlets see this environment: a TMPDIR of the test would not be there for them.
+		cmd.Env = []string{"HOME=" + home, "LC_ALL=C.UTF-8", "PATH=" + os.Getenv("PATH")}
+		cmd.Dir = home
+		out, errs, code := capture(t, cmd)
+		if code != 0 {
+			t.Fatalf("dnf %v: exit code %d\n%s%s", args, code, out, errs)
+		}
+		if text := out + errs; strings.Contains(text, "scriptlet failed") {
+			t.Logf("dnf %v:\n%s", args, text)
+		}
+	}
+}
+
+// entry is what is compared of a file: type, mode, owner by name, capabilities, target, content.
+type entry struct {
+	mode, owner, caps, content string
+}
+
+func (e entry) String() string {
+	return strings.TrimSpace(strings.Join([]string{e.mode, e.owner, e.caps, e.content}, " "))
+}
+
+// scan reads a root; owners are named by its own passwd and group. What is below the folder skip is left out.
+func scan(t *testing.T, root, skip string) map[string]entry {
+	t.Helper()
+	users, groups := ids(root, "passwd"), ids(root, "group")
+	out := map[string]entry{}
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		p := strings.TrimPrefix(path, root)
+		if skip != "" && p == skip || p == "/proc" {
+			return fs.SkipDir
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		st := info.Sys().(*syscall.Stat_t)
+		e := entry{mode: info.Mode().String(), owner: named(users, st.Uid) + ":" + named(groups, st.Gid)}
+		switch {
+		case info.Mode()&fs.ModeSymlink != 0:
+			target, err := os.Readlink(path)
+			if err != nil {
+				return err
+			}
+			e.content = "-> " + target
+		case info.Mode().IsRegular():
+			if e.content, err = content(root, p); err != nil {
+				return err
+			}
+			buf := make([]byte, 64)
+			n, err := unix.Lgetxattr(path, "security.capability", buf)
+			if err == nil {
+				e.caps = fmt.Sprintf("caps %x", buf[:n])
+			} else if !errors.Is(err, unix.ENODATA) && !errors.Is(err, unix.ENOTSUP) {
+				return err
+			}
+		}
+		out[p] = e
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// ids reads names by number. A guest's /var has no passwd of its own: its deployment's is the one.
+func ids(root, file string) map[string]string {
+	out := map[string]string{}
+	for _, place := range []string{"etc", "../current/root/etc"} {
+		data, err := os.ReadFile(filepath.Join(root, place, file))
+		if err != nil {
+			continue
+		}
+		for _, line := range strings.Split(string(data), "\n") {
+			if f := strings.Split(line, ":"); len(f) > 2 && out[f[2]] == "" {
+				out[f[2]] = f[0]
+			}
+		}
+		return out
+	}
+	return out
+}
+
+func named(names map[string]string, id uint32) string {
+	n := fmt.Sprint(id)
+	if name := names[n]; name != "" {
+		return name
+	}
+	return n
+}
+
+// content is the digest of a file; of account files, the lines without numbers and days.
+func content(root, p string) (string, error) {
+	data, err := os.ReadFile(root + p)
+	if err != nil {
+		return "", err
+	}
+	switch p {
+	case "/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow":
+		lines := strings.Split(strings.TrimSpace(string(data)), "\n")
+		for i, line := range lines {
+			lines[i] = account(root, p, strings.Split(line, ":"))
+		}
+		sort.Strings(lines)
+		return strings.Join(lines, "\n\t\t"), nil
+	}
+	return fmt.Sprintf("%d %.8x", len(data), sha256.Sum256(data)), nil
+}
+
+// account writes a line of an account file without what is free: numbers, and the day of the last change. Accounts
+// of sysusers.d are there before a scriptlet could make them in its own way: "!*" is systemd's word where useradd
+// says "!", and name and home are those of sysusers.d.
+func account(root, p string, f []string) string {
+	if len(f) < 3 {
+		return strings.Join(f, ":")
+	}
+	if f[1] == "!*" {
+		f[1] = "!"
+	}
+	if p != "/etc/gshadow" {
+		f[2] = ""
+	}
+	if p == "/etc/passwd" && len(f) == 7 {
+		f[3] = ""
+		if files, _ := filepath.Glob(root + "/usr/lib/sysusers.d/*.conf"); ofSysusers(files, f[0]) {
+			f[4], f[5] = "", ""
+		}
+	}
+	return strings.Join(f, ":")
+}
+
+func ofSysusers(files []string, name string) bool {
+	for _, file := range files {
+		data, _ := os.ReadFile(file)
+		for _, line := range strings.Split(string(data), "\n") {
+			if w := strings.Fields(line); len(w) > 1 && w[0] == "u" && w[1] == name {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// compareTrees reports each difference that is not in the list of allowed ones.
+func compareTrees(t *testing.T, theirs, ours map[string]entry) {
+	t.Helper()
+	all := map[string]bool{}
+	for p := range theirs {
+		all[p] = true
+	}
+	for p := range ours {
+		all[p] = true
+	}
+	var paths []string
+	for p := range all {
+		if theirs[p] != ours[p] && !allowedPaths.MatchString(p) {
+			paths = append(paths, p)
+		}
+	}
+	sort.Strings(paths)
+	for i, p := range paths {
+		if i == 40 {
+			t.Errorf("and %d more", len(paths)-i)
+			break
+		}
+		a, hasA := theirs[p]
+		b, hasB := ours[p]
+		switch {
+		case !hasB:
+			t.Errorf("only dnf    %s %s", p, a)
+		case !hasA:
+			t.Errorf("only grove  %s %s", p, b)
+		default:
+			t.Errorf("differs     %s\n\tdnf   %s\n\tgrove %s", p, a, b)
+		}
+	}
+	t.Logf("%d entries by dnf, %d by grove", len(theirs), len(ours))
+}
