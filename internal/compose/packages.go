@@ -3,6 +3,7 @@
 package compose
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -202,6 +204,8 @@ func fetchPackages(ctx context.Context, b *build) error {
 	var done atomic.Int64
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(max(2, runtime.GOMAXPROCS(0)))
+	// The largest first: what is left at the end is short, and all cores stay at work.
+	slices.SortStableFunc(missing, func(i, j int) int { return cmp.Compare(b.picks[j].meta.SizeBytes, b.picks[i].meta.SizeBytes) })
 	for _, i := range missing {
 		group.Go(func() error {
 			p := b.picks[i]
