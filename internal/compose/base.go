@@ -15,7 +15,6 @@ import (
 	"runtime"
 	"strings"
 
-	"grove/internal/durable"
 	"grove/internal/ostree"
 	"grove/internal/repo"
 	"grove/internal/rpm"
@@ -138,7 +137,7 @@ func copyOut(r *repo.Repo, c ostree.Checksum, path string) error {
 	if size > maxRpmdbBytes {
 		return fmt.Errorf("has %d bytes, at most %d", size, int64(maxRpmdbBytes))
 	}
-	if err := durable.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)

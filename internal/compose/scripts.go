@@ -5,10 +5,10 @@ package compose
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
-	"grove/internal/durable"
 	"grove/internal/rpm"
 	"grove/internal/scriptlet"
 )
@@ -32,7 +32,7 @@ func runScriptlets(ctx context.Context, b *build) error {
 	}
 	upper, work := filepath.Join(b.o.Scratch, "upper"), filepath.Join(b.o.Scratch, "work")
 	for _, d := range []string{upper, work} {
-		if err := durable.MkdirAll(d, 0o755); err != nil {
+		if err := os.MkdirAll(d, 0o755); err != nil {
 			return err
 		}
 	}
