@@ -42,6 +42,8 @@ var allowed = []struct{ pattern, reason string }{
 	{`/usr/lib/os-release`, "mutate-os-release of the manifest"},
 	{`/var/log/alternatives\.log`, "tells when"},
 	{`/etc/ssl/(certs|private)/ssl-cert-snakeoil\.(pem|key)`, "a key that all guests of a tree would share"},
+	{`/usr/lib/x86_64-linux-gnu/gconv/gconv-modules\.cache|/etc/systemd/system/(dbus-org\.freedesktop\.timesync1\.service|sysinit\.target\.wants/systemd-timesyncd\.service)`,
+		"made by a scriptlet that dnf runs before the program is there that it wants; here the whole tree is"},
 	{`/etc/aliases\.db`, "tells when and where it was made"},
 	{`/etc/dnf(/modules\.d)?`, "dnf's own"},
 	{`/var/opt`, "is /opt"},

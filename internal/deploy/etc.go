@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+
+	"grove/internal/durable"
 )
 
 // Report says what Finish did with /etc and /var. Paths are relative to those, sorted.
@@ -173,8 +175,15 @@ func paths(ls ...listing) []string {
 func (c copier) makeEtc(root string, from *Deployment, r *Report) error {
 	newDir, err := openDir(filepath.Join(root, "usr", "etc"))
 	if errors.Is(err, fs.ErrNotExist) {
-		// a tree without defaults: /etc is empty but for what was local
-		if err := os.MkdirAll(filepath.Join(root, "usr", "etc"), 0o755); err != nil {
+		// As ostree does it: a tree that has only /etc has its defaults there. Without any, /etc holds what was local.
+		if err := os.MkdirAll(filepath.Join(root, "usr"), 0o755); err != nil {
+			return err
+		}
+		err = durable.RenameNoSync(filepath.Join(root, "etc"), filepath.Join(root, "usr", "etc"))
+		if errors.Is(err, fs.ErrNotExist) {
+			err = os.Mkdir(filepath.Join(root, "usr", "etc"), 0o755)
+		}
+		if err != nil {
 			return err
 		}
 		newDir, err = openDir(filepath.Join(root, "usr", "etc"))
