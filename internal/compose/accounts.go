@@ -5,7 +5,6 @@ package compose
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"path"
 	"sort"
@@ -45,7 +44,14 @@ func accountsBefore(_ context.Context, b *build) error {
 	}
 	before := db.Format()
 	b.accounts = db.Clone()
+	alt, err := b.altAccounts()
+	if err != nil {
+		return err
+	}
 	users, groups := b.knownIDs()
+	if b.o.Lock == nil {
+		users, groups = b.freeLines(join2(db, alt), users, groups)
+	}
 	if err := db.AddLines(users, groups); err != nil {
 		return fmt.Errorf("accounts of the lock: %w", err)
 	}
@@ -54,13 +60,7 @@ func accountsBefore(_ context.Context, b *build) error {
 		return err
 	}
 	if len(lines) > 0 {
-		var refused *accounts.Refused
-		if db, err = accounts.Sysusers(lines, db); errors.As(err, &refused) {
-			// systemd-sysusers, too, applies the other lines.
-			for _, p := range refused.Problems {
-				b.warn("sysusers.d: %v", p)
-			}
-		} else if err != nil {
+		if db, err = b.sysusers(lines, db, alt); err != nil {
 			return fmt.Errorf("sysusers.d: %w", err)
 		}
 	}

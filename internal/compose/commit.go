@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -115,13 +116,42 @@ func (b *build) metadata(version string) gvariant.Dict {
 	if b.o.Ref != "" {
 		add("ostree.ref-binding", gvariant.Strings([]string{b.o.Ref}))
 	}
-	for _, k := range sortedKeys(b.m.Metadata) {
-		add(k, gvariant.String(fmt.Sprint(b.m.Metadata[k])))
-	}
 	if version != "" {
 		add("version", gvariant.String(version))
 	}
+	for _, k := range sortedKeys(b.m.Metadata) {
+		if _, own := d.Lookup(k); !own { // what grove says of the commit is not to be overruled
+			add(k, variant(b.m.Metadata[k]))
+		}
+	}
+	slices.SortFunc(d, func(x, y gvariant.Entry) int { return strings.Compare(x.Key, y.Key) })
 	return d
+}
+
+// variant is a value of the manifest's `add-commit-metadata`.
+func variant(v any) gvariant.Value {
+	switch v := v.(type) {
+	case bool:
+		return gvariant.Bool(v)
+	case int64:
+		return gvariant.Int64(v)
+	case float64:
+		return gvariant.Double(v)
+	case []any:
+		items := make([]gvariant.Value, len(v))
+		for i, x := range v {
+			items[i] = gvariant.Variant(variant(x))
+		}
+		return gvariant.Array("v", items...)
+	case map[string]any:
+		var d gvariant.Dict
+		for _, k := range sortedKeys(v) {
+			d = append(d, gvariant.Entry{Key: k, Value: variant(v[k])})
+		}
+		return d.Value()
+	default:
+		return gvariant.String(fmt.Sprint(v))
+	}
 }
 
 // version is the commit's version: the lock's, the base's, or what `automatic-version-prefix` gives. A date
@@ -129,6 +159,9 @@ func (b *build) metadata(version string) gvariant.Dict {
 func (b *build) version() string {
 	if b.o.Lock != nil {
 		return b.o.Lock.CommitVersion
+	}
+	if v, ok := b.m.Metadata["version"].(string); ok && v != "" {
+		return v
 	}
 	if b.o.Base != nil {
 		return b.base.version

@@ -98,6 +98,7 @@ type build struct {
 	inputs        string                   // resolve
 	stamp         uint64                   // resolve: seconds; the time of everything written
 	packages      []imported               // fetch
+	keepBase      map[string]bool          // unpack: files of replaced packages that stay as the base has them
 	tree          *tree.Tree               // unpack, then every later step
 	checkedOut    *tree.Tree               // scripts: what Options.Checkout holds now
 	accounts      accounts.DB              // accounts: those of base and packages' own files

@@ -5,11 +5,12 @@ package compose
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
-	"grove/internal/durable"
 	"grove/internal/ostree"
 	"grove/internal/rpm"
 	"grove/internal/rpmdb"
@@ -62,22 +63,16 @@ func writeRpmdb(_ context.Context, b *build) error {
 		return err
 	}
 	edit := b.tree.Edit()
-	if b.base.dbPath != "" {
-		for _, name := range []string{"rpmdb.sqlite", "rpmdb.sqlite-wal", "rpmdb.sqlite-shm", "Packages.db", "Packages"} {
-			if _, ok, _ := b.tree.Lookup(b.base.dbPath + "/" + name); ok {
-				if err := edit.Remove(b.base.dbPath + "/" + name); err != nil {
-					return err
-				}
-			}
+	// Whatever was in the places of the database goes: folders with files of older formats, links to one another.
+	for _, place := range rpmdbPlaces {
+		if err := edit.Remove(place); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
 		}
 	}
 	if err := edit.PutFile(rpmdbFile, c); err != nil {
 		return err
 	}
 	for _, path := range sortedKeys(rpmdbLinks) {
-		if path == b.base.dbPath {
-			continue
-		}
 		if err := b.putLink(edit, path, rpmdbLinks[path]); err != nil {
 			return err
 		}
@@ -89,7 +84,7 @@ func writeRpmdb(_ context.Context, b *build) error {
 // makeRpmdb writes the database into the scratch folder and names its file.
 func (b *build) makeRpmdb(entries []rpmdb.Entry) (string, error) {
 	dir := filepath.Join(b.o.Scratch, "rpmdb")
-	if err := durable.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}
 	path := filepath.Join(dir, "rpmdb.sqlite")

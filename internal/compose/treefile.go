@@ -36,6 +36,13 @@ func (b *build) warnUnheeded() {
 	}{
 		{b.o.Base == nil && m.WantSELinux(), "selinux: no labels are written; say `selinux: false`, or label the guests where they run"},
 		{m.IMA, "ima: signatures of files are not kept"},
+		{m.GPGKey != "", "gpg-key: the commit is not signed; ostree gpg-sign does it"},
+		{len(m.LockfileRepos) > 0, "lockfile-repos: name the sources under repos"},
+		{m.TmpIsDir != nil && !*m.TmpIsDir, "tmp-is-dir: /tmp is a directory"},
+		{m.OptUsrlocal != "" && m.OptUsrlocal != "var", "opt-usrlocal: /opt and /usr/local lead into /var"},
+		{m.ReadonlyExecutables, "readonly-executables: modes stay as the packages have them"},
+		{m.IgnoreDevices != nil && !*m.IgnoreDevices, "ignore-devices: device nodes are never kept"},
+		{len(m.EtcGroupMembers) > 0, "etc-group-members: all groups are in /etc/group"},
 		{m.CheckPasswd != nil && m.CheckPasswd.Type != "none", "check-passwd: ids are kept by the lock; the list is not compared"},
 		{m.CheckGroups != nil && m.CheckGroups.Type != "none", "check-groups: ids are kept by the lock; the list is not compared"},
 		{m.AutomaticVersionSuffix != "", "automatic-version-suffix: no counter is added, so that the same packages give the same version"},

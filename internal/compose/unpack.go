@@ -62,6 +62,9 @@ func dirMeta(mode uint32) ostree.DirMeta { return ostree.DirMeta{Mode: 0o040000 
 // conflict decides between two files of one path. rpm lets the 64-bit program win where packages of two
 // word sizes bring one; anything else is a conflict between packages.
 func (b *build) conflict(p string, owner map[string]int, layer int) (tree.Decision, error) {
+	if b.keepBase[p] {
+		return tree.KeepBase, nil
+	}
 	is := colour(b.packages[layer].Header, p)
 	if is == 0 {
 		return tree.Refuse, nil
@@ -144,6 +147,7 @@ func (b *build) dropRemoved() error {
 	if len(b.removed) == 0 {
 		return nil
 	}
+	b.keepBase = map[string]bool{}
 	gone := map[string]bool{}
 	for _, h := range b.removed {
 		gone[h.NEVRA().String()] = true
@@ -163,6 +167,8 @@ func (b *build) dropRemoved() error {
 		err := eachPath(h, func(p string, f rpm.File) {
 			switch {
 			case keep[p]:
+			case isAccountFile(p): // the base's accounts have files everywhere
+				b.keepBase[p] = true
 			case f.Mode&0o170000 == 0o040000:
 				dirs = append(dirs, p)
 			default:
@@ -189,6 +195,15 @@ func (b *build) dropRemoved() error {
 	}
 	b.tree = edit.Tree()
 	return b.dropEmptyDirs(dirs)
+}
+
+func isAccountFile(p string) bool {
+	for _, f := range accountFiles {
+		if f.path == p {
+			return true
+		}
+	}
+	return p == "usr/etc/subuid" || p == "usr/etc/subgid"
 }
 
 // dropEmptyDirs removes those of the directories that hold nothing any more, the deepest first.
