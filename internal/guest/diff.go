@@ -266,7 +266,8 @@ func pickDeployment(g *deploy.Guest, id int) (*deploy.Deployment, error) {
 	return g.Deployment(id)
 }
 
-// before is the deployment to compare with: the one asked for, or the newest older one; nil = none.
+// before is the deployment to compare with: the one asked for, or the one that it was made from, or the newest
+// older one that is kept; nil = none.
 func before(g *deploy.Guest, b *deploy.Deployment, id int) (*deploy.Deployment, error) {
 	if id != 0 {
 		return g.Deployment(id)
@@ -277,7 +278,7 @@ func before(g *deploy.Guest, b *deploy.Deployment, id int) (*deploy.Deployment, 
 	}
 	var found *deploy.Deployment
 	for i := range all {
-		if all[i].ID < b.ID {
+		if all[i].ID < b.ID && (found == nil || found.ID != b.From) {
 			found = &all[i]
 		}
 	}
