@@ -5,10 +5,14 @@ package deploy
 import (
 	"context"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"sort"
 	"strings"
 	"time"
 
+	"grove/internal/durable"
 	"grove/internal/repo"
 )
 
@@ -68,6 +72,9 @@ func (s *Store) GC(ctx context.Context, o GCOptions) (GCReport, error) {
 			}
 			r.Deployments = append(r.Deployments, fmt.Sprintf("%s/%d", name, id))
 		}
+	}
+	if !o.DryRun {
+		s.sweepCache()
 	}
 	if err := s.gcRefs(o, &r); err != nil {
 		return r, err
@@ -129,6 +136,23 @@ func rollbackTarget(all []Deployment) int {
 func (g *Guest) RollbackTarget() (int, error) {
 	all, err := g.Deployments()
 	return rollbackTarget(all), err
+}
+
+// staleAfter is how long ago a half-written file of the cache must have been touched last, so that nobody is writing it
+// any more: metadata is fetched without the store's lock.
+const staleAfter = time.Hour
+
+// sweepCache deletes half-written files that killed processes left in the cache.
+func (s *Store) sweepCache() {
+	_ = filepath.WalkDir(s.CacheDir(), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !durable.IsLeftover(d.Name()) {
+			return nil // what cannot be read now is there for the next time
+		}
+		if info, err := d.Info(); err == nil && time.Since(info.ModTime()) > staleAfter {
+			_ = os.Remove(path)
+		}
+		return nil
+	})
 }
 
 func (s *Store) gcRefs(o GCOptions, r *GCReport) error {
