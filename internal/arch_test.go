@@ -29,7 +29,7 @@ const floors = `
 `
 
 // testOnly are the makers of worlds for tests and demonstrations: no product package may import them.
-var testOnly = map[string]bool{"fixture": true, "fixture/mkcopse": true}
+var testOnly = map[string]bool{"fixture": true, "fixture/mkcopse": true, "fixture/hostroot": true}
 
 // pure packages turn bytes into values and back; they know neither files nor time.
 var pure = strings.Fields("gvariant ostree tree rpm solve manifest accounts")
@@ -39,10 +39,10 @@ var impure = []string{"os", "net", "net/http", "os/exec", "log", "log/slog", "io
 
 // keepers names what only some packages may do: import or qualified name -> packages.
 var keepers = map[string]string{
-	"os/exec":  "sandbox",
+	"os/exec":  "sandbox fixture/hostroot",
 	"net/http": "fetch serve",
 
-	"os.Rename": "durable", "os.Symlink": "durable", "unix.Renameat": "durable", "unix.Renameat2": "durable",
+	"os.Rename": "durable", "os.Symlink": "durable fixture/hostroot", "unix.Renameat": "durable", "unix.Renameat2": "durable",
 	"unix.Rename": "durable", "unix.Syncfs": "durable", "unix.Fsync": "durable",
 }
 

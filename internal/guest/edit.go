@@ -21,8 +21,8 @@ type Specs struct {
 	Files []string // the package files of Local
 }
 
-// ParseSpecs tells package files from names. A word that ends in .rpm or has a slash and is no absolute
-// path of a guest names a file here; what a URL names has been downloaded by the caller.
+// ParseSpecs tells package files from names: a word that ends in .rpm names a file here. What a URL names has been
+// downloaded by the caller.
 func ParseSpecs(words []string) (Specs, error) {
 	var s Specs
 	for _, w := range words {
@@ -105,7 +105,7 @@ func asked(m manifest.Manifest) string {
 // NEVRA, or with wildcards each that matches.
 func dropRequest(m *manifest.Manifest, w string) bool {
 	matches := func(s string) bool {
-		if s == w || nevraName(s) == w && s != w && strings.Contains(s, "-") {
+		if s == w || nevraName(s) == w || s == w+"."+compose.HostArch() || s == w+".noarch" {
 			return true
 		}
 		ok, err := path.Match(w, s)
@@ -203,15 +203,11 @@ func Pin(ctx context.Context, e Env, name string, id int, pinned bool) (int, err
 		return 0, err
 	}
 	defer lock.Release()
-	g, err := e.Store.Guest(name)
+	g, release, err := e.hold(ctx, name)
 	if err != nil {
 		return 0, err
 	}
-	own, err := g.Lock(ctx, e.Wait)
-	if err != nil {
-		return 0, err
-	}
-	defer own.Release()
+	defer release()
 	d, err := pickDeployment(g, id)
 	if err != nil {
 		return 0, err

@@ -119,22 +119,35 @@ func Create(ctx context.Context, e Env, name string, o CreateOptions) (Change, e
 	return c, err
 }
 
-// Edit changes a guest's manifest through f and makes what it then says.
-func Edit(ctx context.Context, e Env, name string, o Options, f func(*manifest.Manifest) error) (Change, error) {
+// hold opens a guest to change it: the store's lock shared, the guest's exclusive, in this order.
+func (e Env) hold(ctx context.Context, name string) (*deploy.Guest, func(), error) {
 	lock, err := e.Store.Lock(ctx, false, e.Wait)
 	if err != nil {
-		return Change{}, err
+		return nil, nil, err
 	}
-	defer lock.Release()
 	g, err := e.Store.Guest(name)
 	if err != nil {
-		return Change{}, err
+		lock.Release()
+		return nil, nil, err
 	}
 	own, err := g.Lock(ctx, e.Wait)
 	if err != nil {
+		lock.Release()
+		return nil, nil, err
+	}
+	return g, func() {
+		own.Release()
+		lock.Release()
+	}, nil
+}
+
+// Edit changes a guest's manifest through f and makes what it then says.
+func Edit(ctx context.Context, e Env, name string, o Options, f func(*manifest.Manifest) error) (Change, error) {
+	g, release, err := e.hold(ctx, name)
+	if err != nil {
 		return Change{}, err
 	}
-	defer own.Release()
+	defer release()
 	m, err := Manifest(g)
 	if err != nil {
 		return Change{}, err
@@ -179,20 +192,11 @@ func Rebase(ctx context.Context, e Env, name, base string, o Options) (Change, e
 
 // Rollback makes a kept deployment current again: the one given, or the one before the current.
 func Rollback(ctx context.Context, e Env, name string, id int) (Change, error) {
-	lock, err := e.Store.Lock(ctx, false, e.Wait)
+	g, release, err := e.hold(ctx, name)
 	if err != nil {
 		return Change{}, err
 	}
-	defer lock.Release()
-	g, err := e.Store.Guest(name)
-	if err != nil {
-		return Change{}, err
-	}
-	own, err := g.Lock(ctx, e.Wait)
-	if err != nil {
-		return Change{}, err
-	}
-	defer own.Release()
+	defer release()
 	from, to, err := rollbackTarget(g, id)
 	if err != nil {
 		return Change{}, err
@@ -246,20 +250,11 @@ func rollbackTarget(g *deploy.Guest, id int) (from, to deploy.Deployment, err er
 
 // Delete removes a guest with all its deployments and its /var.
 func Delete(ctx context.Context, e Env, name string) error {
-	lock, err := e.Store.Lock(ctx, false, e.Wait)
+	_, release, err := e.hold(ctx, name)
 	if err != nil {
 		return err
 	}
-	defer lock.Release()
-	g, err := e.Store.Guest(name)
-	if err != nil {
-		return err
-	}
-	own, err := g.Lock(ctx, e.Wait)
-	if err != nil {
-		return err
-	}
-	defer own.Release()
+	defer release()
 	return e.Store.DeleteGuest(ctx, name)
 }
 

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"grove/internal/fixture/hostroot"
 	"io"
 	"os"
 	"os/exec"
@@ -40,10 +41,10 @@ func TestMain(m *testing.M) {
 }
 
 func guest(t testing.TB) (root, variable string) {
-	needRoot(t)
-	root = makeRoot(t, "cat", "ls", "sleep", "id", "stty", "tty", "touch", "hostname", "ps")
+	hostroot.NeedRoot(t)
+	root = hostroot.Make(t, "cat", "ls", "sleep", "id", "stty", "tty", "touch", "hostname", "ps")
 	for _, f := range []string{"passwd", "group"} {
-		copyTo(t, filepath.Join(root, "usr/etc", f), filepath.Join(root, "etc", f))
+		hostroot.Copy(t, filepath.Join(root, "usr/etc", f), filepath.Join(root, "etc", f))
 	}
 	os.Mkdir(filepath.Join(root, "home"), 0o755)
 	return root, t.TempDir()

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"grove/internal/fixture/hostroot"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,8 +48,8 @@ func runSteps(t *testing.T, spec sandbox.Spec, steps ...sandbox.Step) []sandbox.
 }
 
 func TestStepsReportWhatHappened(t *testing.T) {
-	needRoot(t)
-	root := makeRoot(t, "cat", "sleep", "mkdir")
+	hostroot.NeedRoot(t)
+	root := hostroot.Make(t, "cat", "sleep", "mkdir")
 	spec := overlaySpec(t, root)
 	steps := []sandbox.Step{
 		sh("echo out; echo err >&2; echo $0 $1 $# $PWD; umask"),
@@ -82,8 +83,8 @@ func TestStepsReportWhatHappened(t *testing.T) {
 }
 
 func TestNothingReachesTheLowerTree(t *testing.T) {
-	needRoot(t)
-	root := makeRoot(t, "cat", "mkdir", "rm", "chmod", "chown", "ln", "mv", "truncate")
+	hostroot.NeedRoot(t)
+	root := hostroot.Make(t, "cat", "mkdir", "rm", "chmod", "chown", "ln", "mv", "truncate")
 	repo := t.TempDir() // hard links as into a repo
 	files := map[string]string{}
 	filepath.Walk(filepath.Join(root, "usr"), func(p string, i os.FileInfo, err error) error {
@@ -129,8 +130,8 @@ func hash(b []byte) (h uint64) {
 }
 
 func TestTheContainerHolds(t *testing.T) {
-	needRoot(t)
-	root := makeRoot(t, "mount", "mknod", "cat", "ls", "umount", "chroot", "hostname", "ps", "unshare")
+	hostroot.NeedRoot(t)
+	root := hostroot.Make(t, "mount", "mknod", "cat", "ls", "umount", "chroot", "hostname", "ps", "unshare")
 	tests := []struct{ name, script, want string }{
 		{"mount", "mount -t tmpfs none /var/tmp && echo mounted", ""},
 		{"remount", "mount -o remount,rw /proc/sys && echo mounted", ""},
@@ -165,11 +166,11 @@ func TestTheContainerHolds(t *testing.T) {
 }
 
 func TestTargetsStayInTheRoot(t *testing.T) {
-	needRoot(t)
+	hostroot.NeedRoot(t)
 	outside := t.TempDir()
 	for _, target := range []string{"etc", "proc", "run", "tmp", "dev"} {
 		t.Run(target, func(t *testing.T) {
-			root := makeRoot(t, "cat")
+			root := hostroot.Make(t, "cat")
 			if err := os.Remove(filepath.Join(root, target)); err != nil {
 				t.Fatal(err)
 			}
@@ -197,9 +198,9 @@ func TestTargetsStayInTheRoot(t *testing.T) {
 }
 
 func TestForkBomb(t *testing.T) {
-	needRoot(t)
+	hostroot.NeedRoot(t)
 	before, _ := os.ReadFile("/proc/sys/kernel/pid_max")
-	spec := overlaySpec(t, makeRoot(t))
+	spec := overlaySpec(t, hostroot.Make(t))
 	spec.PIDs = 500
 	bomb := sh("bomb() { bomb | bomb & }; echo $(</proc/sys/kernel/pid_max); bomb; while :; do :; done")
 	bomb.Timeout = 500 * time.Millisecond
@@ -219,8 +220,8 @@ func TestForkBomb(t *testing.T) {
 }
 
 func TestStepsStop(t *testing.T) {
-	needRoot(t)
-	root := makeRoot(t, "sleep")
+	hostroot.NeedRoot(t)
+	root := hostroot.Make(t, "sleep")
 	mine := errors.New("mine")
 	n := 0
 	err := sandbox.Steps(context.Background(), overlaySpec(t, root), []sandbox.Step{sh(":"), sh(":")}, func(sandbox.Result) error { n++; return mine })
@@ -237,8 +238,8 @@ func TestStepsStop(t *testing.T) {
 }
 
 func TestOutputIsCapped(t *testing.T) {
-	needRoot(t)
-	root := makeRoot(t)
+	hostroot.NeedRoot(t)
+	root := hostroot.Make(t)
 	r := runSteps(t, overlaySpec(t, root), sh("for i in {1..60000}; do echo line number $i; done"))
 	out := string(r[0].Output)
 	if len(out) > sandbox.OutputLimit+100 || !strings.HasSuffix(out, "line number 60000\n") || !strings.HasPrefix(out, "[... cut]") {
@@ -247,7 +248,7 @@ func TestOutputIsCapped(t *testing.T) {
 }
 
 func TestRootless(t *testing.T) {
-	root := makeRoot(t, "cat", "chmod")
+	root := hostroot.Make(t, "cat", "chmod")
 	spec := overlaySpec(t, root)
 	spec.Rootless = true
 	r := runSteps(t, spec, sh("echo x >> /etc/passwd; chmod 600 /usr/bin/cat; echo $UID; echo y > /dev/null && echo ok"))

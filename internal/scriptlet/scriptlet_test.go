@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"grove/internal/fixture/hostroot"
 	"os"
 	"path/filepath"
 	"strings"
@@ -59,9 +60,9 @@ type world struct {
 
 func newWorld(t testing.TB, programs ...string) *world {
 	t.Helper()
-	needRoot(t)
+	hostroot.NeedRoot(t)
 	ctx := context.Background()
-	source := makeRoot(t, programs...)
+	source := hostroot.Make(t, programs...)
 	os.WriteFile(filepath.Join(source, "usr/bin/ln2"), []byte("x"), 0o755)
 	os.WriteFile(filepath.Join(source, "usr/etc/shadow"), []byte("root:*:19000:0:99999:7:::\n"), 0o600)
 	dir := t.TempDir()
