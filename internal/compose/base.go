@@ -59,7 +59,7 @@ func HostArch() string {
 }
 
 // openBase loads the base commit and what it has installed.
-func openBase(_ context.Context, b *build) error {
+func openBase(ctx context.Context, b *build) error {
 	if b.o.Base == nil {
 		return nil
 	}
@@ -67,6 +67,7 @@ func openBase(_ context.Context, b *build) error {
 	if err != nil {
 		return err
 	}
+	b.layOutAhead(ctx, tree.Root{Tree: c.Tree, Meta: c.Meta})
 	b.base.tree, b.base.stamp = t, c.Timestamp
 	b.base.version, b.base.sources = CommitVersion(c), baseSources(c)
 	dir, place, err := ExtractRpmdb(b.o.Repo, t, filepath.Join(b.o.Scratch, "rpmdb-base"))

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"grove/internal/durable"
 	"grove/internal/gvariant"
 	"grove/internal/ostree"
 	"grove/internal/repo"
@@ -26,7 +25,7 @@ const (
 	KeyGroups   = "grove.groups"   // as: group lines that packages made
 )
 
-// layOut puts the tree as it is now into dest: a checkout the first time, only what differs afterwards.
+// layOut puts the tree as it is now into dest.
 func (b *build) layOut(ctx context.Context, dest string) error {
 	root, err := b.tree.Write(b.tx)
 	if err != nil {
@@ -35,10 +34,7 @@ func (b *build) layOut(ctx context.Context, dest string) error {
 	if err := b.flush(ctx); err != nil {
 		return err
 	}
-	if err := durable.RemoveAll(dest); err != nil {
-		return err
-	}
-	if err := b.o.Repo.Checkout(ctx, root, dest, checkoutOptions()); err != nil {
+	if err := b.bring(ctx, root, dest); err != nil {
 		return err
 	}
 	b.checkedOut = b.tree
@@ -76,7 +72,7 @@ func commit(ctx context.Context, b *build) error {
 		return err
 	}
 	if b.o.Checkout != "" {
-		if err := b.leaveCheckout(ctx, root); err != nil {
+		if err := b.bring(ctx, root, b.o.Checkout); err != nil {
 			return fmt.Errorf("check out: %w", err)
 		}
 	}
@@ -85,14 +81,6 @@ func commit(ctx context.Context, b *build) error {
 		b.result.Layered = append(b.result.Layered, p.meta.NEVRA)
 	}
 	return nil
-}
-
-// leaveCheckout makes Options.Checkout hold the finished tree.
-func (b *build) leaveCheckout(ctx context.Context, root tree.Root) error {
-	if b.checkedOut == nil {
-		return b.o.Repo.Checkout(ctx, root, b.o.Checkout, checkoutOptions())
-	}
-	return b.o.Repo.UpdateCheckoutWith(ctx, b.checkedOut, tree.Load(b.o.Repo, root), b.o.Checkout, checkoutOptions())
 }
 
 // metadata is the commit's, in the order of its keys.

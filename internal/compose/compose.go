@@ -48,6 +48,7 @@ type Options struct {
 	CacheDir string     // metadata and downloads; may be deleted at any time
 	Scratch  string     // a folder on the repo's file system, made and removed by the caller
 	Checkout string     // where the finished tree is left, checked out; "" = nowhere
+	Ahead    bool       // begin to check the base out at once: for a change that is sure to end in another tree
 
 	Client  *fetch.Client
 	Sources []rpmmd.Source                   // in order; the manifest's `repos` choose among them
@@ -100,6 +101,7 @@ type build struct {
 	packages      []imported               // fetch
 	keepBase      map[string]bool          // unpack: files of replaced packages that stay as the base has them
 	tree          *tree.Tree               // unpack, then every later step
+	ahead         ahead                    // openBase: the base's checkout, while it is being made
 	checkedOut    *tree.Tree               // scripts: what Options.Checkout holds now
 	accounts      accounts.DB              // accounts: those of base and packages' own files
 	users, groups []string                 // accounts: lines that packages made
@@ -144,6 +146,7 @@ func Run(ctx context.Context, m manifest.Manifest, o Options) (Result, error) {
 			b.tx.Abort()
 		}
 	}()
+	defer b.dropAhead()
 	for _, s := range recipe {
 		if err := ctx.Err(); err != nil {
 			return Result{}, err

@@ -223,6 +223,7 @@ func (e Env) compose(ctx context.Context, g *deploy.Guest, cur *deploy.Deploymen
 	}
 	o := compose.Options{
 		Repo: r, CacheDir: e.Store.CacheDir(), Scratch: in.staged.Scratch(), Checkout: in.staged.Root(),
+		Ahead:  cur == nil || !in.options.sameIntent(cur, m),
 		Client: e.Client, Base: &in.base, Lock: in.options.Lock, Previous: in.previous, LocalFiles: in.options.LocalFiles,
 		Newest: in.options.Pull && cur != nil, Refresh: in.options.Refresh, Offline: e.Offline, NoGPGCheck: e.NoGPGCheck, Solve: e.Solve, Progress: e.Progress,
 	}
