@@ -198,11 +198,6 @@ func resetOne(m *manifest.Manifest, w string) bool {
 
 // Pin keeps a deployment from gc, or lets it go; id 0 is the current one.
 func Pin(ctx context.Context, e Env, name string, id int, pinned bool) (int, error) {
-	lock, err := e.Store.Lock(ctx, false, e.Wait) // against gc, which may be about to remove it
-	if err != nil {
-		return 0, err
-	}
-	defer lock.Release()
 	g, release, err := e.hold(ctx, name)
 	if err != nil {
 		return 0, err
