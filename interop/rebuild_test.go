@@ -36,7 +36,8 @@ type origin struct {
 	install       []string
 	flags         []string
 	drop          string // of install
-	fromUpdates   bool   // install is in no source that the base was made from
+	large         bool
+	fromUpdates   bool // install is in no source that the base was made from
 }
 
 func TestRebuild(t *testing.T) {
@@ -57,7 +58,7 @@ func TestRebuild(t *testing.T) {
 	})
 	t.Run("meadow-medium", func(t *testing.T) {
 		r := meadowRoad(t, "medium")
-		rebuild(t, origin{manifest: r.manifest, ref: r.ref, install: []string{"postfix", "postgresql", "nginx"}, flags: r.flags, drop: "nginx"})
+		rebuild(t, origin{manifest: r.manifest, ref: r.ref, install: []string{"postfix", "postgresql", "nginx"}, flags: r.flags, drop: "nginx", large: true})
 	})
 }
 
@@ -81,8 +82,10 @@ func rebuild(t *testing.T, o origin) {
 	made[1].grove("compose", o.manifest, "--repo", made[1].path("again"), "--lock", made[0].path("base.lock"), "--offline", "--force")
 	same(t, "from the lock and the cache alone", made[0], made[1], base(made[0], "srv"), base(made[1], "again"), "srv", "again")
 	fresh := under(t, circumstances[1])
-	fresh.grove("compose", o.manifest, "--repo", fresh.path("srv"), "--lock", made[0].path("base.lock"))
-	same(t, "from the lock", made[0], fresh, base(made[0], "srv"), base(fresh, "srv"), "srv")
+	if !o.large {
+		fresh.grove("compose", o.manifest, "--repo", fresh.path("srv"), "--lock", made[0].path("base.lock"))
+		same(t, "from the lock", made[0], fresh, base(made[0], "srv"), base(fresh, "srv"), "srv")
+	}
 
 	layered := func(s site, extra ...string) string {
 		t.Helper()
@@ -122,7 +125,7 @@ func same(t *testing.T, what string, a, b site, sumA, sumB string, repos ...stri
 			}
 			text.WriteString(line + "\n")
 		}
-		text.WriteString(strings.ReplaceAll(tool(t, "ostree", "--repo="+dirs[i], "show", "--raw", sum), ", ", ",\n"))
+		text.WriteString(strings.ReplaceAll(tool(t, "ostree", "--repo="+dirs[i], "show", "--raw", sum), ", '", ",\n'"))
 		write(t, list, text.String())
 		lists[i] = list
 	}

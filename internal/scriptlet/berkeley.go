@@ -15,15 +15,13 @@ import (
 // Mail servers make such files in scriptlets (/etc/aliases.db) and note in them when they were made. Two runs of the
 // same scriptlet would never give the same file.
 //
-//	shape   pages; the first is a meta page, which tells the page size; further ones of the same kind may follow.
-//	        of a meta page: magic at 12, page size at 20, page type at 25, flags at 26, id of 20 bytes at 52
+//	shape   pages; the first is a meta page: magic at 12, page size at 20, flags at 26, id of 20 bytes at 52. Other
+//	        pages may have the id in the same place, as meta pages or in space that they do not use
 //	units   numbers in the byte order of the machine that made the file; the magic tells it
-//	source  Berkeley DB, dbinc/db_page.h (struct _dbmeta33, P_HASHMETA, P_BTREEMETA, H_KEYDATA)
+//	source  Berkeley DB, dbinc/db_page.h (struct _dbmeta33, H_KEYDATA)
 const (
 	berkeleyHash     = 0x00061561
 	berkeleyBtree    = 0x00053162
-	berkeleyHashMeta = 8
-	berkeleyTreeMeta = 9
 	berkeleyChecksum = 1 // flag: pages carry checksums, which then would have to be made anew
 	berkeleyMeta     = 72
 	berkeleyLimit    = 64 << 20 // maps of a mail server as a package ships them have some KiB
@@ -43,8 +41,7 @@ func settleBerkeley(path string, data []byte, sec int64) bool {
 	old := bytes.Clone(data[52:berkeleyMeta])
 	id := sha1.Sum([]byte(path)) // not zero: two databases of one id in one environment would be taken for one
 	for at := 0; at+berkeleyMeta <= len(data); at += page {
-		kind := data[at+25]
-		if (kind == berkeleyHashMeta || kind == berkeleyTreeMeta) && bytes.Equal(data[at+52:at+berkeleyMeta], old) {
+		if bytes.Equal(data[at+52:at+berkeleyMeta], old) {
 			copy(data[at+52:], id[:])
 		}
 	}

@@ -8,14 +8,13 @@ import (
 	"testing"
 )
 
-// berkeleyFile is a database as a mail server makes it: two meta pages with one id, and an entry that tells the time.
+// berkeleyFile is a database as a mail server makes it: two pages with one id, and an entry that tells the time.
 func berkeleyFile(order binary.ByteOrder, id byte, when string) []byte {
 	const page = 4096
 	data := make([]byte, 3*page)
 	for _, at := range []int{0, 2 * page} {
 		order.PutUint32(data[at+12:], berkeleyHash)
 		order.PutUint32(data[at+20:], page)
-		data[at+25] = berkeleyHashMeta
 		copy(data[at+52:], bytes.Repeat([]byte{id}, 20))
 	}
 	copy(data[page+100:], "\x01"+when+"\x01YP_LAST_MODIFIED\x01@\x00")
