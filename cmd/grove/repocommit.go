@@ -21,7 +21,7 @@ import (
 type commitFlags struct {
 	branch, subject, body, timestamp, parent string
 	trees, metadata, bindRefs                []string
-	orphan, noBindings                       bool
+	orphan, noBindings, known                bool
 	o                                        repo.CommitTreeOptions
 	uid, gid                                 int
 }
@@ -40,6 +40,7 @@ func (c *commitFlags) add(cmd *cobra.Command) {
 	f.BoolVar(&c.noBindings, "no-bindings", false, "do not bind the commit to its ref")
 	f.IntVar(&c.uid, "owner-uid", -1, "the owner of everything")
 	f.IntVar(&c.gid, "owner-gid", -1, "the group of everything")
+	f.BoolVar(&c.known, "link-checkout-speedup", false, "trust that a file which is a hard link to an object is that object")
 	f.BoolVar(&c.o.NoXattrs, "no-xattrs", false, "leave extended attributes out")
 	f.BoolVar(&c.o.CanonicalPermissions, "canonical-permissions", false, "owner 0:0, no xattrs, plain modes")
 }
@@ -59,6 +60,13 @@ func (c *commitFlags) commit(cmd *cobra.Command, r *repo.Repo) (ostree.Checksum,
 	if c.gid >= 0 {
 		gid := uint32(c.gid)
 		c.o.GID = &gid
+	}
+	if c.known {
+		known, err := r.KnownInodes()
+		if err != nil {
+			return ostree.Checksum{}, err
+		}
+		c.o.Known = known
 	}
 	tx, err := r.Begin(cmd.Context())
 	if err != nil {
