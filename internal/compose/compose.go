@@ -93,6 +93,7 @@ type build struct {
 	base          baseTree                 // openBase
 	sources       []*rpmmd.Metadata        // resolve
 	locals        []localPackage           // resolve
+	short         bool                     // resolve: a source could not be read
 	kept          []manifest.LockedPackage // resolve: packages of the run before, in the order of keptRepo
 	picks         []pick                   // resolve: in transaction order
 	removed       []*rpm.Header            // resolve: installed packages that go away

@@ -24,8 +24,9 @@ const keptRepo = "@kept"
 // Priorities in the solver's words, where lower wins and 99 is the default. A source's own priority counts
 // within its class.
 const (
-	keptPriority   = 1
-	foreignPenalty = 1000
+	keptPriority    = 1
+	defaultPriority = 99
+	foreignPenalty  = 1000
 )
 
 // KeySources is the commit metadata that names the sources a base was made from (as).
@@ -38,7 +39,7 @@ const rpmOSTreeSources = "rpmostree.rpmmd-repos"
 func (b *build) priority(s rpmmd.Source) int {
 	p := s.Priority
 	if p == 0 {
-		p = 99
+		p = defaultPriority
 	}
 	if !b.o.Newest && len(b.base.sources) > 0 && !b.base.sources[s.ID] {
 		p += foreignPenalty
@@ -48,10 +49,13 @@ func (b *build) priority(s rpmmd.Source) int {
 
 // keptRepo gives the solver the packages of the run before, from the package cache, as the ones to prefer.
 func (b *build) keptRepo(req *solve.Request) error {
-	if b.o.Newest || b.o.Previous == nil {
+	if b.o.Previous == nil || b.o.Newest && !b.short {
 		return nil
 	}
 	r := solve.Repo{ID: keptRepo, Priority: keptPriority}
+	if b.o.Newest { // a source that is not at hand must not take anybody back to an older version
+		r.Priority += defaultPriority
+	}
 	for _, l := range b.o.Previous.Packages {
 		if l.Source == LocalSource {
 			continue

@@ -126,6 +126,7 @@ func (b *build) resolveBySolver(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	b.short = len(dead) > 0
 	req, err := b.request(wants)
 	if err != nil {
 		return err
@@ -169,7 +170,8 @@ func (b *build) loadSources(ctx context.Context) (dead []string, err error) {
 		}
 		b.sources = append(b.sources, md)
 	}
-	if len(b.sources) == 0 && len(dead) > 0 {
+	// What is layered already, and package files, need no source.
+	if len(b.sources) == 0 && len(dead) > 0 && (b.o.Newest || b.o.Previous == nil && len(b.locals) == 0) {
 		return nil, fmt.Errorf("no source can be read: %s", strings.Join(dead, "; "))
 	}
 	return dead, nil
