@@ -315,11 +315,11 @@ func (l *loader) askBase(ctx context.Context, base string, digests []rpm.Digest)
 	}
 	path := filepath.Join(l.dir, "repomd.xml")
 	if asc != nil {
-		if err := durable.WriteFile(path+".asc", asc, 0o644); err != nil {
+		if err := refresh(path+".asc", asc); err != nil {
 			return st, err
 		}
 	}
-	return st, durable.WriteFile(path, data, 0o644)
+	return st, refresh(path, data)
 }
 
 func anyDigest(data []byte, digests []rpm.Digest) error {
@@ -343,7 +343,16 @@ func (l *loader) keepBases(bases []string) error {
 	if l.dir == "" {
 		return nil
 	}
-	return durable.WriteFile(filepath.Join(l.dir, "mirrors"), []byte(strings.Join(bases, "\n")+"\n"), 0o644)
+	return refresh(filepath.Join(l.dir, "mirrors"), []byte(strings.Join(bases, "\n")+"\n"))
+}
+
+// refresh writes a file of the cache, or only notes that it is as fresh as now where it says the same already.
+func refresh(path string, data []byte) error {
+	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, data) {
+		now := time.Now()
+		return os.Chtimes(path, now, now)
+	}
+	return durable.WriteFile(path, data, 0o644)
 }
 
 // verified reads repomd.xml after holding it against its signature.
