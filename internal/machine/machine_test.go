@@ -151,8 +151,11 @@ func running(argument string) bool {
 func TestTerminal(t *testing.T) {
 	root, variable := guest(t)
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
+	if err != nil && os.Getenv("GROVE_CI") != "1" {
 		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 	defer master.Close()
 	unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0)
