@@ -5,7 +5,6 @@ package main
 import (
 	"bufio"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -176,5 +175,3 @@ func size(n int64) string {
 		return fmt.Sprintf("%.1f GiB", float64(n)/unit/unit/unit)
 	}
 }
-
-var _ = os.Stdin

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -344,5 +343,3 @@ func parseTimestamp(s string) (uint64, error) {
 	}
 	return uint64(t.Unix()), nil
 }
-
-var _ = os.Stdout

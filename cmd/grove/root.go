@@ -3,6 +3,8 @@
 package main
 
 import (
+	"strings"
+
 	"github.com/spf13/cobra"
 
 	"grove/internal/manifest"
@@ -26,9 +28,12 @@ A guest is changed atomically, rolled back at will, and run on this host, which 
 func (a *app) command() *cobra.Command {
 	root := &cobra.Command{
 		Use: "grove", Short: "keep guest operating systems", Long: rootHelp[1:], Version: version,
-		SilenceErrors: true, SilenceUsage: true,
-		Args: func(_ *cobra.Command, args []string) error {
+		SilenceErrors: true, SilenceUsage: true, SuggestionsMinimumDistance: 2,
+		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
+				if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+					return usage("unknown verb %q; near it: %s", args[0], strings.Join(near, ", "))
+				}
 				return usage("unknown verb %q", args[0])
 			}
 			return nil

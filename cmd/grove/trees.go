@@ -3,7 +3,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"strings"
 
@@ -199,5 +198,3 @@ func (a *app) openRepo(dir string) (*repo.Repo, error) {
 func sortedKeys[V any](m map[string]V) []string {
 	return guest.SortedKeys(m)
 }
-
-var _ = fmt.Sprintf

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"grove/internal/compose"
-	"grove/internal/deploy"
 	"grove/internal/manifest"
 	"grove/internal/rpm"
 )
@@ -209,5 +208,3 @@ func Pin(ctx context.Context, e Env, name string, id int, pinned bool) (int, err
 	}
 	return d.ID, g.Pin(d.ID, pinned)
 }
-
-var _ = deploy.ValidName

@@ -17,7 +17,6 @@ import (
 	"grove/internal/deploy"
 	"grove/internal/fetch"
 	"grove/internal/manifest"
-	"grove/internal/rpm"
 	"grove/internal/solve"
 )
 
@@ -257,5 +256,3 @@ func Delete(ctx context.Context, e Env, name string) error {
 	defer release()
 	return e.Store.DeleteGuest(ctx, name)
 }
-
-var _ = rpm.NEVRA{}

@@ -4,17 +4,14 @@ package guest
 
 import (
 	"fmt"
-	"path/filepath"
 	"sort"
 	"strings"
 	"time"
 
-	"grove/internal/compose"
 	"grove/internal/deploy"
 	"grove/internal/manifest"
 	"grove/internal/ostree"
 	"grove/internal/rpm"
-	"grove/internal/rpmdb"
 	"grove/internal/tree"
 )
 
@@ -282,9 +279,3 @@ func contains(list []string, s string) bool {
 	}
 	return false
 }
-
-var (
-	_ = compose.KeyBase
-	_ = rpmdb.ErrNone
-	_ = filepath.Join
-)

@@ -348,7 +348,7 @@ func (im *importRun) linkOpt(name string) error {
 	return im.edit.PutFile(link, sum)
 }
 
-// object writes the content; owner and group are root's for now.
+// object writes the content with root as owner and group; the real ones are in Result.Owners.
 func (im *importRun) object(f *rpm.File, content io.Reader) (ostree.Checksum, error) {
 	h := ostree.FileHeader{Mode: f.Mode & (typeMask | 0o7777)}
 	if f.IsSymlink() {
