@@ -27,6 +27,7 @@
 //	3  tree       trees as values: merge, diff, edit, print
 //	   rpmmd      the metadata of a source: repomd, primary, comps, cache
 //	4  repo       an OSTree repository on disk
+//	   composefs  a tree as one small image over the repository's objects
 //	5  importer   a package file becomes a package tree in the repo
 //	   scriptlet  the scriptlets of packages, run over a root
 //	   pull       bring a commit and all it needs from a remote, verified

@@ -21,7 +21,7 @@ const floors = `
 1 durable gvariant rpm sign manifest rpmlua accounts
 2 ostree rpmdb solve fetch sandbox
 3 tree rpmmd
-4 repo
+4 repo composefs
 5 importer scriptlet pull serve deploy machine
 6 compose
 7 guest

@@ -80,7 +80,7 @@ Prints the commit's checksum. Several --tree are laid over one another, the last
 
 func (v *repoVerbs) checkout() *cobra.Command {
 	var o repo.CheckoutOptions
-	var union, unionAdd, unionIdentical, hardlinks bool
+	var union, unionAdd, unionIdentical, hardlinks, image, imageNoVerity bool
 	cmd := verb("checkout COMMIT DEST", "lay a commit out as a directory", "Files are hard links where the repository's mode allows.", cobra.RangeArgs(1, 2),
 		func(cmd *cobra.Command, args []string) error {
 			r, err := v.open()
@@ -110,9 +110,15 @@ func (v *repoVerbs) checkout() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return r.Checkout(cmd.Context(), tree.Root{Tree: commit.Tree, Meta: commit.Meta}, dest, o)
+			root := tree.Root{Tree: commit.Tree, Meta: commit.Meta}
+			if image || imageNoVerity {
+				return writeImage(cmd.Context(), r, root, dest, !imageNoVerity)
+			}
+			return r.Checkout(cmd.Context(), root, dest, o)
 		})
 	f := cmd.Flags()
+	f.BoolVar(&image, "composefs", false, "DEST becomes a composefs image, with fs-verity digests of the objects")
+	f.BoolVar(&imageNoVerity, "composefs-noverity", false, "the same without digests, which need every file read")
 	f.BoolVarP(&o.UserMode, "user-mode", "U", false, "do not set owners and xattrs")
 	f.BoolVarP(&hardlinks, "require-hardlinks", "H", false, "fail rather than copy")
 	f.BoolVarP(&o.Copy, "force-copy", "C", false, "never hard link")

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"grove/internal/composefs"
 	"grove/internal/gvariant"
 	"grove/internal/ostree"
 	"grove/internal/repo"
@@ -21,7 +22,7 @@ import (
 type commitFlags struct {
 	branch, subject, body, timestamp, parent string
 	trees, metadata, bindRefs                []string
-	orphan, noBindings, known                bool
+	orphan, noBindings, known, composefs     bool
 	o                                        repo.CommitTreeOptions
 	uid, gid                                 int
 }
@@ -41,6 +42,7 @@ func (c *commitFlags) add(cmd *cobra.Command) {
 	f.IntVar(&c.uid, "owner-uid", -1, "the owner of everything")
 	f.IntVar(&c.gid, "owner-gid", -1, "the group of everything")
 	f.BoolVar(&c.known, "link-checkout-speedup", false, "trust that a file which is a hard link to an object is that object")
+	f.BoolVar(&c.composefs, "generate-composefs-metadata", false, "put the digest of the tree's composefs image into the commit")
 	f.BoolVar(&c.o.NoXattrs, "no-xattrs", false, "leave extended attributes out")
 	f.BoolVar(&c.o.CanonicalPermissions, "canonical-permissions", false, "owner 0:0, no xattrs, plain modes")
 }
@@ -88,6 +90,13 @@ func (c *commitFlags) commit(cmd *cobra.Command, r *repo.Repo) (ostree.Checksum,
 	}
 	if obj.Metadata, err = c.meta(); err != nil {
 		return ostree.Checksum{}, err
+	}
+	if c.composefs {
+		digest, err := composefs.CommitDigest(cmd.Context(), tx, root)
+		if err != nil {
+			return ostree.Checksum{}, err
+		}
+		obj.Metadata = append(obj.Metadata, gvariant.Entry{Key: composefs.KeyDigest, Value: gvariant.Bytes(digest[:])})
 	}
 	sum, err := tx.PutCommit(obj)
 	if err != nil {
