@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"strings"
 
@@ -59,12 +60,20 @@ func (a *app) pinVerb(name, short string, on bool) *cobra.Command {
 
 func (a *app) delete() *cobra.Command {
 	var yes bool
-	cmd := verb("delete NAME", "remove a guest, its deployments and its /var", `
-Asks first; --yes answers. What no other guest needs is freed by the next grove gc.`, cobra.ExactArgs(1),
+	cmd := verb("delete NAME [ID...]", "remove a guest, its deployments and its /var", `
+Asks first; --yes answers. What no other guest needs is freed by the next grove gc. With ID: only these
+deployments, which must be neither current nor running; a damaged one goes this way.`, cobra.MinimumNArgs(1),
 		func(cmd *cobra.Command, args []string) error {
+			ids, err := numbers(args[1:])
+			if err != nil {
+				return err
+			}
 			e, err := a.guestEnv()
 			if err != nil {
 				return err
+			}
+			if len(ids) > 0 {
+				return a.deleteDeployments(cmd.Context(), e, args[0], ids, yes)
 			}
 			s, err := guest.StatusOf(e, args[0])
 			if err != nil {
@@ -83,6 +92,21 @@ Asks first; --yes answers. What no other guest needs is freed by the next grove 
 		})
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return cmd
+}
+
+func (a *app) deleteDeployments(ctx context.Context, e guest.Env, name string, ids []int, yes bool) error {
+	if !yes {
+		if err := a.confirm(fmt.Sprintf("delete deployments %v of guest %s?", ids, name)); err != nil {
+			return err
+		}
+	}
+	for _, id := range ids {
+		if err := guest.DeleteDeployment(ctx, e, name, id); err != nil {
+			return err
+		}
+		a.printf("%s: deployment %d is deleted\n", name, id)
+	}
+	return nil
 }
 
 // confirm asks a question on the terminal.

@@ -83,9 +83,16 @@ func (a *app) list() *cobra.Command {
 				w := tabwriter.NewWriter(a.stdout, 0, 4, 2, ' ', 0)
 				fmt.Fprintln(w, "NAME\tBASE\tVERSION\tDEPLOYMENT\tKEPT\tPACKAGES\tLAYERED")
 				for _, s := range all {
+					if s.Damaged != "" {
+						fmt.Fprintf(w, "%s\t%s\t-\t-\t%d\t-\tdamaged: %s\n", s.Name, orDash(s.Base.Ref), len(s.Deployments), s.Damaged)
+					}
 					for _, d := range s.Deployments {
+						note := ""
+						if d.Damaged != "" {
+							note = " (damaged)"
+						}
 						if d.Current {
-							fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%d\n", s.Name, s.Base.Ref, orDash(d.Version), d.ID, len(s.Deployments), d.Packages, len(d.Layered))
+							fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%d%s\n", s.Name, orDash(s.Base.Ref), orDash(d.Version), d.ID, len(s.Deployments), d.Packages, len(d.Layered), note)
 						}
 					}
 				}
@@ -104,7 +111,8 @@ func orDash(s string) string {
 func (a *app) status() *cobra.Command {
 	return verb("status [NAME]", "what a guest is made of, and its deployments", `
 With --json: name, base {ref, commit, version}, requested [], deployments [{id, commit, version, created,
-current, pinned, running, packages, layered []}], the newest first.`, cobra.MaximumNArgs(1),
+current, pinned, running, packages, layered [], damaged}], the newest first; damaged says why a deployment
+can not be used as it is, and is left out where it can.`, cobra.MaximumNArgs(1),
 		func(_ *cobra.Command, args []string) error {
 			e, err := a.guestEnv()
 			if err != nil {
@@ -146,16 +154,17 @@ func (a *app) printStatus(s guest.Status) {
 	if len(s.Replaced) > 0 {
 		a.printf("  replaced   %s\n", strings.Join(s.Replaced, " "))
 	}
+	if s.Damaged != "" {
+		a.printf("  damaged    %s\n", s.Damaged)
+	}
 	for _, d := range s.Deployments {
 		mark := " "
 		if d.Current {
 			mark = "*"
 		}
 		var notes []string
-		for word, on := range map[string]bool{"pinned": d.Pinned} {
-			if on {
-				notes = append(notes, word)
-			}
+		if d.Pinned {
+			notes = append(notes, "pinned")
 		}
 		if d.Running {
 			notes = append(notes, "running")
@@ -166,6 +175,9 @@ func (a *app) printStatus(s guest.Status) {
 		}
 		a.printf("%s %3d  %s  %s  %s  %d packages, %d layered%s\n", mark, d.ID, d.Created.Local().Format("2006-01-02 15:04"), d.Commit[:12],
 			orDash(d.Version), d.Packages, len(d.Layered), note)
+		if d.Damaged != "" {
+			a.printf("         damaged: %s\n", d.Damaged)
+		}
 		if d.Current {
 			for _, l := range d.Layered {
 				a.printf("         + %s\n", l)

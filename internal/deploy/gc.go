@@ -21,10 +21,13 @@ const packageRefs = "grove/pkg/"
 
 // GCOptions of GC; the zero value keeps what a rollback needs and all cached packages.
 type GCOptions struct {
-	Keep    int                   // how many of the newest, beside the current, pinned and running ones, stay; 0 = 1, negative = none
-	KeepRef func(ref string) bool // which refs of the package cache (grove/pkg/...) stay; nil = all
-	DryRun  bool
-	Wait    time.Duration // for the store's lock
+	Keep   int // how many of the newest, beside the current, pinned and running ones, stay; 0 = 1, negative = none
+	DryRun bool
+	Wait   time.Duration // for the store's lock
+
+	// KeepRef tells which refs of the package cache (grove/pkg/...) stay; nil = all. gone are the deployments, as
+	// NAME/ID, that went, or with DryRun would have gone, before it is asked.
+	KeepRef func(ref string, gone map[string]bool) bool
 }
 
 // GCReport says what went, or with DryRun would go.
@@ -102,6 +105,7 @@ func (g *Guest) surplus(keep int) ([]int, error) {
 		d := all[i]
 		switch {
 		case d.Current, d.Pinned, d.Running, d.ID == origin && origin != 0 && wanted:
+		case d.Damaged != "": // perhaps it was pinned; delete NAME ID takes it
 		case keep > 0:
 			keep--
 		default:
@@ -124,6 +128,9 @@ func rollbackTarget(all []Deployment) int {
 	for _, d := range all {
 		if d.Current {
 			break
+		}
+		if d.Damaged != "" {
+			continue
 		}
 		if older = d.ID; older == from {
 			return older
@@ -163,8 +170,12 @@ func (s *Store) gcRefs(o GCOptions, r *GCReport) error {
 	if err != nil {
 		return err
 	}
+	gone := map[string]bool{}
+	for _, d := range r.Deployments {
+		gone[d] = true
+	}
 	for _, ref := range sortedKeys(refs) {
-		if !strings.HasPrefix(ref, packageRefs) || o.KeepRef(ref) {
+		if !strings.HasPrefix(ref, packageRefs) || o.KeepRef(ref, gone) {
 			continue
 		}
 		if !o.DryRun {

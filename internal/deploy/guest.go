@@ -136,6 +136,7 @@ type Deployment struct {
 	From       int    // number of the deployment that was current when this was made; 0 = none
 	Current    bool
 	Running    bool
+	Damaged    string // why its record can not be read: then only ID, Current and Running are known; "" = it can
 
 	dir string
 }
@@ -231,7 +232,7 @@ func (g *Guest) ids() ([]int, error) {
 	return out, nil
 }
 
-// Deployments returns all deployments, oldest first.
+// Deployments returns all deployments, oldest first. Those whose record can not be read are among them, Damaged.
 func (g *Guest) Deployments() ([]Deployment, error) {
 	ids, err := g.ids()
 	if err != nil {
@@ -244,7 +245,8 @@ func (g *Guest) Deployments() ([]Deployment, error) {
 			continue // removed meanwhile: readers take no lock
 		}
 		if err != nil {
-			return nil, err
+			d = g.state(id)
+			d.Damaged = err.Error()
 		}
 		out = append(out, *d)
 	}
@@ -255,7 +257,7 @@ func (g *Guest) Deployments() ([]Deployment, error) {
 //
 //	errors  *NotFoundError
 func (g *Guest) Deployment(id int) (*Deployment, error) {
-	d := &Deployment{ID: id, dir: filepath.Join(g.deploymentsDir(), strconv.Itoa(id))}
+	d := g.state(id)
 	data, err := readLimited(filepath.Join(d.dir, "deployment.json"))
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, serr := os.Stat(d.dir); serr != nil {
@@ -279,10 +281,16 @@ func (g *Guest) Deployment(id int) (*Deployment, error) {
 		return nil, fmt.Errorf("guest %s: deployment %d: %w", g.name, id, err)
 	}
 	d.Pinned, d.Version, d.BaseRef, d.BaseCommit, d.From = r.Pinned, r.Version, r.BaseRef, r.BaseCommit, r.From
+	return d, nil
+}
+
+// state is what is known of a deployment without its record.
+func (g *Guest) state(id int) *Deployment {
+	d := &Deployment{ID: id, dir: filepath.Join(g.deploymentsDir(), strconv.Itoa(id))}
 	current, err := g.currentID()
 	d.Current = err == nil && current == id
 	d.Running = locked(d.RunLock())
-	return d, nil
+	return d
 }
 
 // hidden adds an error to match without its text.
@@ -333,8 +341,9 @@ func (g *Guest) RemoveDeployment(ctx context.Context, id int) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	d, err := g.Deployment(id)
-	if err != nil {
+	d := g.state(id)
+	if _, err := os.Lstat(d.dir); err != nil {
+		_, err := g.Deployment(id)
 		return err
 	}
 	switch {

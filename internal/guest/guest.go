@@ -201,7 +201,7 @@ func Rollback(ctx context.Context, e Env, name string, id int) (Change, error) {
 		return Change{}, err
 	}
 	diff, err := diffRoots(from.Root(), to.Root())
-	if err != nil {
+	if err != nil && e.describe(from).Damaged == "" {
 		return Change{}, err
 	}
 	if err := g.SetCurrent(ctx, to.ID); err != nil {
@@ -215,10 +215,6 @@ func Rollback(ctx context.Context, e Env, name string, id int) (Change, error) {
 
 // rollbackTarget finds where to go back to.
 func rollbackTarget(g *deploy.Guest, id int) (from, to deploy.Deployment, err error) {
-	cur, err := g.Current()
-	if err != nil {
-		return from, to, err
-	}
 	all, err := g.Deployments()
 	if err != nil {
 		return from, to, err
@@ -232,19 +228,34 @@ func rollbackTarget(g *deploy.Guest, id int) (from, to deploy.Deployment, err er
 	var ids []int
 	for _, d := range all {
 		ids = append(ids, d.ID)
+		if d.Current {
+			from = d // perhaps damaged: that is when one goes back
+		}
 		if d.ID == want {
 			to = d
 		}
 	}
 	switch {
-	case id != 0 && id == cur.ID:
+	case to.Damaged != "":
+		return from, to, errors.New(to.Damaged)
+	case id != 0 && id == from.ID:
 		return from, to, fmt.Errorf("deployment %d of guest %s is current already: %w", id, g.Name(), ErrUnsuited)
 	case to.ID == 0 && id == 0:
-		return from, to, fmt.Errorf("guest %s has no deployment before %d to go back to (kept: %v): %w", g.Name(), cur.ID, ids, ErrUnsuited)
+		return from, to, fmt.Errorf("guest %s has no deployment before %d to go back to (kept: %v): %w", g.Name(), from.ID, ids, ErrUnsuited)
 	case to.ID == 0:
 		return from, to, fmt.Errorf("guest %s has no deployment %d (kept: %v): %w", g.Name(), id, ids, ErrUnsuited)
 	}
-	return *cur, to, nil
+	return from, to, nil
+}
+
+// DeleteDeployment removes one deployment that is neither current nor running, a damaged one too.
+func DeleteDeployment(ctx context.Context, e Env, name string, id int) error {
+	g, release, err := e.hold(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return g.RemoveDeployment(ctx, id)
 }
 
 // Delete removes a guest with all its deployments and its /var.

@@ -10,9 +10,9 @@ import (
 	"fmt"
 	"path"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
-	"sync"
 
 	"grove/internal/compose"
 	"grove/internal/deploy"
@@ -65,14 +65,10 @@ func History(e Env, name string) ([]HistoryEntry, error) {
 	}
 	var out []HistoryEntry
 	for i, d := range all {
-		desc, err := describe(d)
-		if err != nil {
-			return nil, err
-		}
-		h := HistoryEntry{Deployment: desc}
-		if i > 0 {
+		h := HistoryEntry{Deployment: e.describe(d)}
+		if i > 0 && h.Damaged == "" {
 			if h.Changes, err = diffRoots(all[i-1].Root(), d.Root()); err != nil {
-				return nil, err
+				h.Changes = PackageDiff{} // the one before is damaged, and says so itself
 			}
 		}
 		out = append(out, h)
@@ -170,24 +166,30 @@ func Download(ctx context.Context, s *deploy.Store, c *fetch.Client, u string) (
 // GC removes deployments that no rule keeps, and from the repo what nothing refers to any more.
 func GC(ctx context.Context, e Env, o deploy.GCOptions) (deploy.GCReport, error) {
 	// Asked for under the store's lock and after surplus deployments went: what others made meanwhile counts.
-	used := sync.OnceValues(func() (map[string]bool, error) { return usedPackages(e) })
+	var used map[string]bool
 	var failed error
-	o.KeepRef = func(ref string) bool {
-		if !strings.HasPrefix(ref, importer.RefPrefix) {
-			return true
+	o.KeepRef = func(ref string, gone map[string]bool) bool {
+		if used == nil && failed == nil {
+			used, failed = usedPackages(e, gone)
 		}
-		refs, err := used()
-		failed = err
-		return err != nil || refs[ref]
+		return failed != nil || !strings.HasPrefix(ref, importer.RefPrefix) || used[ref]
 	}
 	o.Wait = e.Wait
 	rep, err := e.Store.GC(ctx, o)
 	return rep, errors.Join(err, failed)
 }
 
-// usedPackages are the refs of package trees that some deployment, or a tree composed here, was made from.
-func usedPackages(e Env) (map[string]bool, error) {
+// usedPackages are the refs of package trees that some deployment, but those of without (NAME/ID), or a tree composed
+// here, was made from.
+func usedPackages(e Env, without map[string]bool) (map[string]bool, error) {
 	used := map[string]bool{}
+	use := func(nevras []string) {
+		for _, p := range nevras {
+			if n, err := rpm.ParseNEVRA(p); err == nil {
+				used[importer.Ref(n)] = true
+			}
+		}
+	}
 	refs, err := e.Store.Repo().Refs("")
 	if err != nil {
 		return nil, err
@@ -200,11 +202,7 @@ func usedPackages(e Env) (map[string]bool, error) {
 		if err != nil {
 			return nil, fmt.Errorf("ref %s: %w", name, err)
 		}
-		for _, p := range compose.Packages(commit) {
-			if n, err := rpm.ParseNEVRA(p); err == nil {
-				used[importer.Ref(n)] = true
-			}
-		}
+		use(compose.Packages(commit))
 	}
 	names, err := e.Store.Guests()
 	if err != nil {
@@ -220,22 +218,42 @@ func usedPackages(e Env) (map[string]bool, error) {
 			return nil, err
 		}
 		for _, d := range all {
-			text, err := d.Lockfile()
+			if without[fmt.Sprintf("%s/%d", name, d.ID)] {
+				continue
+			}
+			made, err := e.madeOf(name, d)
 			if err != nil {
-				return nil, err
+				return nil, fmt.Errorf("guest %s, deployment %d: which packages it was made of: %w", name, d.ID, err)
 			}
-			l, err := manifest.ParseLock(text)
-			if err != nil {
-				return nil, fmt.Errorf("guest %s, deployment %d: %w", name, d.ID, err)
-			}
-			for _, p := range l.Packages {
-				if n, err := rpm.ParseNEVRA(p.NEVRA); err == nil {
-					used[importer.Ref(n)] = true
-				}
-			}
+			use(made)
 		}
 	}
 	return used, nil
+}
+
+// madeOf are the packages of a deployment's layers by its lock, or, where that is damaged, by its commit.
+func (e Env) madeOf(name string, d deploy.Deployment) ([]string, error) {
+	if l, err := lockOf(d); err == nil {
+		var out []string
+		for _, p := range l.Packages {
+			out = append(out, p.NEVRA)
+		}
+		return out, nil
+	}
+	c, err := e.Store.Repo().Resolve(fmt.Sprintf("grove/guest/%s/%d", name, d.ID))
+	if err != nil {
+		return nil, err
+	}
+	commit, err := e.Store.Repo().Commit(c)
+	return compose.Packages(commit), err
+}
+
+func lockOf(d deploy.Deployment) (manifest.Lock, error) {
+	text, err := d.Lockfile()
+	if err != nil {
+		return manifest.Lock{}, err
+	}
+	return manifest.ParseLock(text)
 }
 
 // FsckReport is what a check of the whole state root found.
@@ -261,8 +279,16 @@ func Fsck(ctx context.Context, e Env) (FsckReport, error) {
 		return rep, err
 	}
 	rep.Faults = append(rep.Faults, faults...)
-	names, err := e.Store.Guests()
-	rep.Guests = len(names)
+	all, err := List(e)
+	rep.Guests = len(all)
+	for _, s := range all {
+		for _, d := range s.Deployments {
+			where := fmt.Sprintf("guest %s: deployment %d: ", s.Name, d.ID)
+			if d.Damaged != "" && !slices.ContainsFunc(faults, func(f string) bool { return strings.HasPrefix(f, where) }) {
+				rep.Faults = append(rep.Faults, where+d.Damaged)
+			}
+		}
+	}
 	return rep, err
 }
 

@@ -4,10 +4,12 @@ package guest
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"time"
 
+	"grove/internal/compose"
 	"grove/internal/deploy"
 	"grove/internal/manifest"
 	"grove/internal/ostree"
@@ -24,6 +26,7 @@ type Status struct {
 	Removed     []string     `json:"removed,omitempty"`  // overrides: base packages taken out
 	Replaced    []string     `json:"replaced,omitempty"` // overrides: base packages in another version
 	Deployments []Deployment `json:"deployments"`        // newest first
+	Damaged     string       `json:"damaged,omitempty"`  // why there is no current deployment
 }
 
 // Deployment is one of a guest's, as status shows it.
@@ -38,6 +41,7 @@ type Deployment struct {
 	Packages int       `json:"packages"`
 	Layered  []string  `json:"layered"`
 	BaseRef  string    `json:"base_ref"`
+	Damaged  string    `json:"damaged,omitempty"` // why it can not be read or used as it is
 }
 
 // List gives the status of every guest, by name.
@@ -64,8 +68,9 @@ func StatusOf(e Env, name string) (Status, error) {
 		return Status{}, err
 	}
 	m, err := Manifest(g)
+	var why string
 	if err != nil {
-		return Status{}, err
+		why = err.Error()
 	}
 	s := Status{Name: name, Requested: append([]string{}, m.Packages...), Removed: m.Overrides.Remove}
 	for _, l := range m.LocalPackages {
@@ -79,38 +84,66 @@ func StatusOf(e Env, name string) (Status, error) {
 		return s, err
 	}
 	for _, d := range all {
-		out, err := describe(d)
-		if err != nil {
-			return s, fmt.Errorf("guest %s, deployment %d: %w", name, d.ID, err)
-		}
-		s.Deployments = append(s.Deployments, out)
+		out := e.describe(d)
 		if d.Current {
 			s.Base = BaseState{Ref: m.Base, Commit: d.BaseCommit, Version: d.Version}
+			if m.Base == "" {
+				s.Base.Ref = d.BaseRef
+			}
+			if out.Damaged == "" {
+				out.Damaged = why
+			}
 		}
+		s.Deployments = append(s.Deployments, out)
+	}
+	if !slices.ContainsFunc(s.Deployments, func(d Deployment) bool { return d.Current }) {
+		s.Damaged = why
 	}
 	sort.Slice(s.Deployments, func(i, j int) bool { return s.Deployments[i].ID > s.Deployments[j].ID })
 	return s, nil
 }
 
-func describe(d deploy.Deployment) (Deployment, error) {
+// describe says of a deployment what can be read of it; Damaged says what can not.
+func (e Env) describe(d deploy.Deployment) Deployment {
 	out := Deployment{
 		ID: d.ID, Commit: d.Commit.String(), Version: d.Version, Created: d.Created.UTC().Truncate(time.Second), Current: d.Current,
-		Pinned: d.Pinned, Running: d.Running, BaseRef: d.BaseRef, Layered: []string{},
+		Pinned: d.Pinned, Running: d.Running, BaseRef: d.BaseRef, Layered: []string{}, Damaged: d.Damaged,
 	}
-	text, err := d.Lockfile()
-	if err != nil {
-		return out, err
+	if d.Damaged != "" {
+		return out
 	}
-	l, err := manifest.ParseLock(text)
+	l, err := lockOf(d)
 	if err != nil {
-		return out, err
+		out.Damaged = fmt.Sprintf("lock.json: %v", err)
 	}
 	for _, p := range l.Packages {
 		out.Layered = append(out.Layered, p.NEVRA)
 	}
 	installed, err := Installed(d.Root())
+	if err == nil && len(installed) == 0 {
+		err = e.wantsNoPackages(d)
+	}
+	if err != nil && out.Damaged == "" {
+		out.Damaged = fmt.Sprintf("packages: %v", err)
+	}
 	out.Packages = len(installed)
-	return out, err
+	return out
+}
+
+// wantsNoPackages is for a deployment without a database of packages: an error where its commit has one.
+func (e Env) wantsNoPackages(d deploy.Deployment) error {
+	t, _, err := e.Store.Repo().Tree(d.Commit)
+	if err != nil {
+		return err
+	}
+	for _, place := range compose.RpmdbPlaces() {
+		for _, file := range []string{"Packages", "Packages.db", "rpmdb.sqlite"} {
+			if _, found, err := t.Lookup(place + "/" + file); err == nil && found {
+				return fmt.Errorf("there are none in /%s, and commit %.12s has some", place, d.Commit)
+			}
+		}
+	}
+	return nil
 }
 
 // againstBase compares a deployment with the base it stands on.
