@@ -33,7 +33,7 @@
 //	   pull       bring a commit and all it needs from a remote, verified
 //	   serve      hand out a repo over HTTP
 //	   deploy     how guests lie on disk: /etc merge, /var, the swap, gc
-//	   machine    run a command in a guest
+//	   machine    run a command in a guest, boot it, make units of it
 //	6  compose    a manifest becomes a commit: the list of steps
 //	7  guest      a guest's life: create, install, upgrade, roll back, delete
 //	8  cmd/grove  a file per verb

@@ -222,7 +222,7 @@ func TestStackedImagesShowTheTree(t *testing.T) {
 		if err := os.Mkdir(at, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := sandbox.MountImage(sandbox.Image{Files: c.images, Objects: filepath.Join(dir, "objects")}, at); err != nil {
+		if err := sandbox.MountHost([]sandbox.HostMount{{Image: &sandbox.Image{Files: c.images, Objects: filepath.Join(dir, "objects")}, At: at, ReadOnly: true}}); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() {

@@ -239,13 +239,14 @@ func (g *Guest) Deployments() ([]Deployment, error) {
 		return nil, err
 	}
 	var out []Deployment
+	used := inUse()
 	for _, id := range ids {
-		d, err := g.Deployment(id)
+		d, err := g.deployment(id, used)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // removed meanwhile: readers take no lock
 		}
 		if err != nil {
-			d = g.state(id)
+			d = g.state(id, used)
 			d.Damaged = err.Error()
 		}
 		out = append(out, *d)
@@ -256,8 +257,10 @@ func (g *Guest) Deployments() ([]Deployment, error) {
 // Deployment returns one deployment.
 //
 //	errors  *NotFoundError
-func (g *Guest) Deployment(id int) (*Deployment, error) {
-	d := g.state(id)
+func (g *Guest) Deployment(id int) (*Deployment, error) { return g.deployment(id, inUse()) }
+
+func (g *Guest) deployment(id int, used roots) (*Deployment, error) {
+	d := g.state(id, used)
 	data, err := readLimited(filepath.Join(d.dir, "deployment.json"))
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, serr := os.Stat(d.dir); serr != nil {
@@ -285,11 +288,11 @@ func (g *Guest) Deployment(id int) (*Deployment, error) {
 }
 
 // state is what is known of a deployment without its record.
-func (g *Guest) state(id int) *Deployment {
+func (g *Guest) state(id int, used roots) *Deployment {
 	d := &Deployment{ID: id, dir: filepath.Join(g.deploymentsDir(), strconv.Itoa(id))}
 	current, err := g.currentID()
 	d.Current = err == nil && current == id
-	d.Running = locked(d.RunLock())
+	d.Running = locked(d.RunLock()) || used.uses(g.name, *d)
 	return d
 }
 
@@ -341,7 +344,7 @@ func (g *Guest) RemoveDeployment(ctx context.Context, id int) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	d := g.state(id)
+	d := g.state(id, inUse())
 	if _, err := os.Lstat(d.dir); err != nil {
 		_, err := g.Deployment(id)
 		return err

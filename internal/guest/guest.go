@@ -16,6 +16,7 @@ import (
 	"grove/internal/compose"
 	"grove/internal/deploy"
 	"grove/internal/fetch"
+	"grove/internal/machine"
 	"grove/internal/manifest"
 	"grove/internal/solve"
 )
@@ -260,10 +261,16 @@ func DeleteDeployment(ctx context.Context, e Env, name string, id int) error {
 
 // Delete removes a guest with all its deployments and its /var.
 func Delete(ctx context.Context, e Env, name string) error {
-	_, release, err := e.hold(ctx, name)
+	g, release, err := e.hold(ctx, name)
 	if err != nil {
 		return err
 	}
 	defer release()
+	switch files, err := machine.HostFiles(g.Dir()); {
+	case err != nil:
+		return err
+	case len(files) > 0:
+		return fmt.Errorf("delete %s: this host has %s for it: run grove disable %s first: %w", name, files[0], name, ErrUnsuited)
+	}
 	return e.Store.DeleteGuest(ctx, name)
 }

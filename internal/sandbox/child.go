@@ -23,6 +23,8 @@ func Child(builtins map[string]Builtin) {
 	case initName:
 		runtime.LockOSThread()
 		os.Exit(initMain())
+	case hostName:
+		os.Exit(hostMain())
 	case builtinName, helperName:
 		os.Exit(builtinMain(builtins))
 	}

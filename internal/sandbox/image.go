@@ -89,21 +89,6 @@ type Image struct {
 	Objects string
 }
 
-// MountImage mounts a composefs read-only at the directory dir, for everybody to see.
-//
-//	errors  unix.ENODEV or unix.EINVAL where the kernel has no EROFS or no data-only layers; ErrNotPermitted
-func MountImage(m Image, dir string) error {
-	fd, err := m.open()
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	if err := unix.MoveMount(fd, "", unix.AT_FDCWD, dir, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
-		return fmt.Errorf("mount on %s: %w", dir, err)
-	}
-	return nil
-}
-
 // open gives a detached mount of the composefs.
 func (m Image) open() (int, error) {
 	if os.Geteuid() != 0 {

@@ -12,6 +12,7 @@ const (
 	initName    = "grove-sandbox-init"
 	builtinName = "grove-sandbox-builtin"
 	helperName  = "grove-sandbox-helper"
+	hostName    = "grove-sandbox-host"
 )
 
 // Descriptors of the init process beyond its stdio.

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"grove/internal/guest"
+	"grove/internal/machine"
+	"grove/internal/sandbox"
+)
+
+func (a *app) boot() *cobra.Command {
+	var b machine.Boot
+	var deployment int
+	cmd := verb("boot [OPTION]... NAME [-- ARG...]", "boot a guest in the foreground", `
+systemd-nspawn boots the guest's own systemd on this terminal; Ctrl-] three times, or poweroff inside, ends it.
+/usr is read-only, /etc and /var are the guest's. An upgrade meanwhile makes a new deployment beside the
+running one; the next boot takes it. ARGs go to systemd-nspawn. Nothing of the mounts is left behind.
+
+    grove boot mail
+    grove boot --network veth --private-users mail`, cobra.MinimumNArgs(1), func(cmd *cobra.Command, args []string) error {
+		e, err := a.guestEnv()
+		if err != nil {
+			return err
+		}
+		if len(args) > 1 && args[1] != "--" {
+			return usage("boot %s: options stand before the guest's name, systemd-nspawn's after --", args[0])
+		}
+		if len(args) > 1 {
+			b.Args = args[2:]
+		}
+		b.Bare = !machine.HasSystemd()
+		b.Stdin = a.stdin
+		b.Stdout, _ = a.stdout.(*os.File)
+		b.Stderr, _ = a.stderr.(*os.File)
+		code, err := guest.Boot(cmd.Context(), e, args[0], deployment, b)
+		if err == nil && code != 0 {
+			err = exitError(code)
+		}
+		return err
+	})
+	f := cmd.Flags()
+	f.SetInterspersed(false)
+	f.IntVar(&deployment, "deployment", 0, "boot this deployment instead of the current one")
+	f.StringVar(&b.Network, "network", "", "host (default), veth, none or bridge:NAME")
+	f.BoolVar(&b.PrivateUsers, "private-users", false, "map the guest's ids, so that its root is nobody here")
+	f.StringArrayVar(&b.Bind, "bind", nil, "show HOST[:GUEST[:ro]] in the guest")
+	f.BoolVar(&b.Unit, "unit", false, "as the unit that grove enable writes: settings come from the .nspawn file")
+	return cmd
+}
+
+// hostFlags say where files of the host go; the defaults are systemd's own places.
+func hostFlags(cmd *cobra.Command, h *guest.Host) {
+	f := cmd.Flags()
+	f.StringVar(&h.UnitDir, "unit-dir", "", "where units are written (default /etc/systemd/system)")
+	f.StringVar(&h.NspawnDir, "nspawn-dir", "", "where .nspawn files are written (default /etc/systemd/nspawn)")
+	f.StringVar(&h.ImageDir, "image-dir", "", "where machinectl looks for machines (default /var/lib/machines)")
+}
+
+// program is the path under which units start grove.
+func program() (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(self)
+}
+
+func (a *app) enable() *cobra.Command {
+	var h guest.Host
+	var o guest.EnableOptions
+	var timer string
+	cmd := verb("enable NAME | --upgrade-timer[=WHEN]", "let systemd run a guest, or upgrade all guests", `
+Writes a .nspawn file, a drop-in of systemd-nspawn@NAME.service and a link in /var/lib/machines, and names them:
+then machinectl start, stop, shell and status know NAME. The guest starts with the host unless --no-boot is given.
+After an upgrade it runs on in its old tree until its next start. Files that grove did not write are never replaced.
+
+--upgrade-timer writes a timer that upgrades all guests; WHEN is as in OnCalendar=, daily if left out.`,
+		cobra.MaximumNArgs(1), func(cmd *cobra.Command, args []string) error {
+			isTimer := cmd.Flags().Changed("upgrade-timer")
+			if isTimer == (len(args) == 1) {
+				return usage("enable: name a guest, or say --upgrade-timer")
+			}
+			e, err := a.guestEnv()
+			if err != nil {
+				return err
+			}
+			if h.Program, err = program(); err != nil {
+				return err
+			}
+			var out guest.Enabled
+			if isTimer {
+				out, err = guest.EnableTimer(e, h, timer)
+			} else {
+				out, err = guest.Enable(cmd.Context(), e, args[0], h, o)
+			}
+			if err != nil {
+				return err
+			}
+			return a.showEnabled(out)
+		})
+	hostFlags(cmd, &h)
+	f := cmd.Flags()
+	f.StringVar(&o.Network, "network", "", "host (default), veth, none or bridge:NAME")
+	f.BoolVar(&o.PrivateUsers, "private-users", false, "map the guest's ids, so that its root is nobody here")
+	f.BoolFunc("no-boot", "do not start the guest with the host", func(string) error { o.AtBoot = false; return nil })
+	f.StringVar(&timer, "upgrade-timer", "", "a timer that upgrades every guest: daily, \"Sun 04:00\", ...")
+	f.Lookup("upgrade-timer").NoOptDefVal = "daily"
+	o.AtBoot = true
+	return cmd
+}
+
+func (a *app) showEnabled(out guest.Enabled) error {
+	a.warn(out.Warnings)
+	return a.show(out, func() {
+		for _, p := range out.Written {
+			fmt.Fprintln(a.stdout, "wrote", p)
+		}
+		for _, p := range out.Removed {
+			fmt.Fprintln(a.stdout, "removed", p)
+		}
+		if !a.quiet && len(out.Written)+len(out.Removed) > 0 {
+			fmt.Fprintln(a.stdout, "systemctl daemon-reload makes it known")
+		}
+	})
+}
+
+func (a *app) disable() *cobra.Command {
+	var service string
+	var timer bool
+	cmd := verb("disable NAME | --upgrade-timer", "take what enable and service wrote off the host", `
+Removes the files that grove enable and grove service wrote for the guest, or with --service those of one unit.
+What runs goes on until it is stopped.`, cobra.MaximumNArgs(1), func(cmd *cobra.Command, args []string) error {
+		if timer == (len(args) == 1) {
+			return usage("disable: name a guest, or say --upgrade-timer")
+		}
+		e, err := a.guestEnv()
+		if err != nil {
+			return err
+		}
+		var out guest.Enabled
+		if timer {
+			out, err = guest.DisableTimer(e)
+		} else {
+			out, err = guest.Disable(cmd.Context(), e, args[0], service)
+		}
+		if err != nil {
+			return err
+		}
+		return a.showEnabled(out)
+	})
+	cmd.Flags().StringVar(&service, "service", "", "only this unit of the host, as grove service named it")
+	cmd.Flags().BoolVar(&timer, "upgrade-timer", false, "the timer of grove enable --upgrade-timer")
+	return cmd
+}
+
+func (a *app) service() *cobra.Command {
+	var h guest.Host
+	var o guest.ServiceOptions
+	cmd := verb("service NAME [UNIT]", "run one service of a guest as a hardened unit of this host", `
+Makes of a package's unit in the guest a unit of this host, grove-NAME-UNIT, with RootDirectory= on the guest's
+current tree, its /var and /etc, and a set of limits that is explained line by line in the file. --without KEY leaves
+one out. The unit follows upgrades at its next start. Without UNIT, the guest's services are listed; --print writes
+nothing. Where systemd-analyze is there, its rating is shown before and after.
+
+    grove service mail postfix@-.service
+    grove service mail nginx --without ProtectHome`, cobra.RangeArgs(1, 2), func(cmd *cobra.Command, args []string) error {
+		e, err := a.guestEnv()
+		if err != nil {
+			return err
+		}
+		if len(args) == 1 {
+			names, err := guest.Services(e, args[0])
+			if err != nil {
+				return err
+			}
+			return a.show(names, func() {
+				for _, n := range names {
+					fmt.Fprintln(a.stdout, n)
+				}
+			})
+		}
+		s, out, err := guest.Service(cmd.Context(), e, args[0], args[1], h, o)
+		if err != nil {
+			return err
+		}
+		if o.Print {
+			if a.json {
+				return a.show(s, nil)
+			}
+			_, err := fmt.Fprint(a.stdout, s.Text)
+			return err
+		}
+		if err := a.showEnabled(out); err != nil || a.json || a.quiet {
+			return err
+		}
+		before, errB := exposure(cmd.Context(), args[0], s.Source)
+		after, errA := exposure(cmd.Context(), args[0], s.Text)
+		if errA == nil && errB == nil {
+			fmt.Fprintf(a.stdout, "exposure by systemd-analyze security: %s before, %s now (0 is best, 10 is worst)\n", before, after)
+		} else if err := errors.Join(errA, errB); !errors.Is(err, sandbox.ErrNoProgram) {
+			a.warn([]string{fmt.Sprintf("systemd-analyze security: %v", err)})
+		}
+		return nil
+	})
+	hostFlags(cmd, &h)
+	f := cmd.Flags()
+	f.StringArrayVar(&o.Without, "without", nil, "leave a hardening key out")
+	f.StringArrayVar(&o.Bind, "bind", nil, "show HOST[:GUEST[:ro]] to the service")
+	f.BoolVar(&o.AtBoot, "at-boot", false, "start it with the host")
+	f.BoolVar(&o.Print, "print", false, "print the unit, write nothing")
+	return cmd
+}
+
+// exposure is what systemd-analyze says of a unit, "4.2 OK".
+func exposure(ctx context.Context, name, text string) (string, error) {
+	dir, err := os.MkdirTemp("", "grove-analyze-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, "grove-"+name+".service")
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		return "", err
+	}
+	out, err := sandbox.HostTool(ctx, nil, "systemd-analyze", "security", "--offline=true", "--no-pager", file)
+	if err != nil {
+		return "", err
+	}
+	for _, line := range strings.Split(string(out), "\n") {
+		if _, rest, ok := strings.Cut(line, "Overall exposure level for "); ok {
+			_, rating, _ := strings.Cut(rest, ": ")
+			if f := strings.Fields(rating); len(f) >= 2 {
+				return f[0] + " " + f[1], nil
+			}
+		}
+	}
+	return "", errors.New("gave no rating")
+}

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package guest
+
+import (
+	"context"
+
+	"grove/internal/deploy"
+	"grove/internal/machine"
+)
+
+// Boot boots a guest (deployment id, 0 = the current one) and gives the exit code of systemd-nspawn.
+func Boot(ctx context.Context, e Env, name string, id int, b machine.Boot) (int, error) {
+	g, d, err := e.running(name, id)
+	if err != nil {
+		return 0, err
+	}
+	return machine.RunBoot(ctx, machineOf(g, d), g.Dir(), b)
+}
+
+func (e Env) running(name string, id int) (*deploy.Guest, *deploy.Deployment, error) {
+	g, err := e.Store.Guest(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	d, err := pickDeployment(g, id)
+	return g, d, err
+}
+
+func machineOf(g *deploy.Guest, d *deploy.Deployment) machine.Guest {
+	return machine.Guest{Name: g.Name(), Root: d.Root(), Var: g.VarDir(), RunLock: d.RunLock()}
+}
+
+// Host says where units of this host are written; the zero value is the host's own places.
+type Host struct {
+	UnitDir   string // "" = /etc/systemd/system
+	NspawnDir string // "" = /etc/systemd/nspawn
+	ImageDir  string // "" = /var/lib/machines
+	Program   string // path of grove, as units start it
+}
+
+func (h Host) orDefault() Host {
+	for _, f := range []struct {
+		at   *string
+		real string
+	}{{&h.UnitDir, "/etc/systemd/system"}, {&h.NspawnDir, "/etc/systemd/nspawn"}, {&h.ImageDir, "/var/lib/machines"}} {
+		if *f.at == "" {
+			*f.at = f.real
+		}
+	}
+	return h
+}
+
+// Enabled is what Enable, Disable and Service wrote to or removed from the host.
+type Enabled struct {
+	Guest    string   `json:"guest"`
+	Unit     string   `json:"unit,omitempty"`
+	Written  []string `json:"written"`
+	Removed  []string `json:"removed,omitempty"`
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// EnableOptions say how systemd runs a guest.
+type EnableOptions struct {
+	Network      string // as machine.Boot
+	PrivateUsers bool
+	AtBoot       bool // start it with the host
+}
+
+// Enable writes the files with which machinectl and systemctl run a guest: an nspawn file, a drop-in of
+// systemd-nspawn@NAME.service and a link in the folder of machines. A file that grove did not write is never replaced.
+//
+//	errors  machine.ErrForeign
+func Enable(ctx context.Context, e Env, name string, h Host, o EnableOptions) (Enabled, error) {
+	g, _, err := e.running(name, 0)
+	if err != nil {
+		return Enabled{}, err
+	}
+	h = h.orDefault()
+	files, err := machine.GuestUnits(machine.UnitOptions{
+		Name: name, GuestDir: g.Dir(), StateRoot: e.Store.Root(), Program: h.Program, UnitDir: h.UnitDir, NspawnDir: h.NspawnDir, ImageDir: h.ImageDir,
+		Network: o.Network, PrivateUsers: o.PrivateUsers, AtBoot: o.AtBoot,
+	})
+	if err != nil {
+		return Enabled{}, err
+	}
+	return e.writeUnits(ctx, g, files, Enabled{Guest: name, Unit: "systemd-nspawn@" + name + ".service"})
+}
+
+// writeUnits writes files of the host under the guest's lock.
+func (e Env) writeUnits(ctx context.Context, g *deploy.Guest, files []machine.HostFile, out Enabled) (Enabled, error) {
+	lock, err := g.Lock(ctx, e.Wait)
+	if err != nil {
+		return out, err
+	}
+	defer lock.Release()
+	out.Written, err = machine.WriteHostFiles(g.Dir(), files)
+	return out, err
+}
+
+// Disable removes every file of the host that Enable or Service wrote for the guest; unit = "" for all of them, else those of
+// one service.
+func Disable(ctx context.Context, e Env, name, unit string) (Enabled, error) {
+	g, err := e.Store.Guest(name)
+	if err != nil {
+		return Enabled{}, err
+	}
+	lock, err := g.Lock(ctx, e.Wait)
+	if err != nil {
+		return Enabled{}, err
+	}
+	defer lock.Release()
+	out := Enabled{Guest: name, Written: []string{}}
+	out.Removed, err = machine.RemoveHostFiles(g.Dir(), unit)
+	return out, err
+}
+
+// EnableTimer writes the units that upgrade all guests of a state root at a time that systemd's OnCalendar= understands.
+func EnableTimer(e Env, h Host, calendar string) (Enabled, error) {
+	h = h.orDefault()
+	files, err := machine.TimerUnits(h.Program, e.Store.Root(), h.UnitDir, calendar)
+	if err != nil {
+		return Enabled{}, err
+	}
+	out := Enabled{Unit: "grove-upgrade.timer"}
+	out.Written, err = machine.WriteHostFiles(e.Store.Root(), files)
+	return out, err
+}
+
+// DisableTimer removes what EnableTimer wrote.
+func DisableTimer(e Env) (Enabled, error) {
+	out := Enabled{Written: []string{}}
+	var err error
+	out.Removed, err = machine.RemoveHostFiles(e.Store.Root(), "")
+	return out, err
+}
+
+// ServiceOptions are those of Service.
+type ServiceOptions struct {
+	Without []string // hardening keys to leave out
+	Bind    []string // "HOST[:GUEST[:ro]]"
+	AtBoot  bool
+	Print   bool // write nothing
+}
+
+// Service makes a unit of this host out of a unit of a package in the guest.
+//
+//	errors  fs.ErrNotExist: the guest has no such unit; machine.ErrForeign
+func Service(ctx context.Context, e Env, name, unit string, h Host, o ServiceOptions) (machine.Service, Enabled, error) {
+	g, d, err := e.running(name, 0)
+	if err != nil {
+		return machine.Service{}, Enabled{}, err
+	}
+	h = h.orDefault()
+	s, err := machine.MakeService(machine.ServiceOptions{
+		Guest: machineOf(g, d), GuestDir: g.Dir(), StateRoot: e.Store.Root(), Unit: unit, UnitDir: h.UnitDir, Without: o.Without, Bind: o.Bind, AtBoot: o.AtBoot,
+	})
+	if err != nil || o.Print {
+		return s, Enabled{Guest: name, Unit: s.Name, Written: []string{}}, err
+	}
+	out, err := e.writeUnits(ctx, g, s.Files, Enabled{Guest: name, Unit: s.Name, Warnings: s.Notes})
+	if err == nil {
+		err = machine.MakeStateDirs(g.VarDir(), s.StateDirs)
+	}
+	return s, out, err
+}
+
+// Services lists the names of the service units that a guest has.
+func Services(e Env, name string) ([]string, error) {
+	_, d, err := e.running(name, 0)
+	if err != nil {
+		return nil, err
+	}
+	return machine.ListServices(d.Root())
+}

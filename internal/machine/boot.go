@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package machine
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"grove/internal/durable"
+	"grove/internal/sandbox"
+)
+
+// Boot says how a guest is booted by systemd-nspawn.
+type Boot struct {
+	Network      string   // "host", "veth", "none", "bridge:NAME"; "" = host
+	PrivateUsers bool     // the guest's root is nobody on the host: ids are mapped by the mounts, no file changes its owner
+	Bind         []string // "HOST[:GUEST[:ro]]"
+	Args         []string // further arguments of systemd-nspawn
+	Unit         bool     // run by a systemd unit: machined and the .nspawn file have their say
+	Bare         bool     // no machined and no D-Bus on this host
+	Stdin        *os.File
+	Stdout       *os.File
+	Stderr       *os.File
+}
+
+// MountDir is where a guest's tree is mounted, below the guest's own folder and in a mount namespace of its own, for a
+// program of the host that boots it. Root and Etc are apart, because nspawn takes the mounts below a root for its own.
+type MountDir struct{ Root, Etc, Empty string }
+
+// MountDirOf returns the places below a guest's folder.
+func MountDirOf(guestDir string) MountDir {
+	return MountDir{Root: filepath.Join(guestDir, "mnt/root"), Etc: filepath.Join(guestDir, "mnt/etc"), Empty: filepath.Join(guestDir, "mnt/empty")}
+}
+
+// BootArgs is the command line of systemd-nspawn for a guest.
+//
+//	errors  a network or bind that is not understood
+//	source  systemd man/systemd-nspawn.xml
+func BootArgs(g Guest, at MountDir, b Boot) ([]string, error) {
+	args := []string{"systemd-nspawn", "--quiet", "--boot", "--keep-unit", "--machine=" + hostname(g.Name), "--directory=" + at.Root}
+	if b.Unit {
+		// All else is in the .nspawn file, where the admin may change it.
+		return append(args, "--settings=override", "--link-journal=try-guest"), nil
+	}
+	if b.Bare {
+		args = append(args, "--register=no")
+	}
+	map_ := ""
+	if b.PrivateUsers {
+		args = append(args, "--private-users=pick", "--private-users-ownership=map")
+		map_ = ":idmap"
+	}
+	args = append(args, "--settings=no", "--link-journal=no", "--read-only", "--bind="+bindPath(at.Etc)+":/etc"+map_, "--bind="+bindPath(g.Var)+":/var"+map_)
+	network, err := networkArgs(b.Network)
+	if err != nil {
+		return nil, err
+	}
+	args = append(args, network...)
+	for _, text := range b.Bind {
+		m, err := parseBind(text)
+		if err != nil {
+			return nil, err
+		}
+		option := "--bind="
+		if m.ReadOnly {
+			option = "--bind-ro="
+		}
+		args = append(args, option+bindPath(m.Source)+":"+bindPath(m.Target))
+	}
+	return append(args, b.Args...), nil
+}
+
+// bindPath escapes what nspawn takes for the end of a path.
+func bindPath(p string) string {
+	return strings.NewReplacer(`\`, `\\`, ":", `\:`).Replace(p)
+}
+
+// networkArgs turns the choice of a network into nspawn's options. With the host's network the guest gets the host's
+// resolv.conf as well; with another its own.
+func networkArgs(network string) ([]string, error) {
+	kind, name, named := strings.Cut(network, ":")
+	switch {
+	case network == "" || network == "host":
+		return []string{"--resolv-conf=bind-host"}, nil
+	case network == "none":
+		return []string{"--private-network", "--resolv-conf=off"}, nil
+	case network == "veth":
+		return []string{"--network-veth", "--resolv-conf=auto"}, nil
+	case kind == "bridge" && named && name != "":
+		return []string{"--network-bridge=" + name, "--resolv-conf=auto"}, nil
+	}
+	return nil, fmt.Errorf("network %q: want host, veth, none or bridge:NAME", network)
+}
+
+// HasSystemd reports whether systemd runs this host: without it there is no machined to register a guest with.
+func HasSystemd() bool {
+	st, err := os.Lstat("/run/systemd/system")
+	return err == nil && st.IsDir()
+}
+
+// RunBoot boots the guest and waits until it is off. The tree is mounted in a namespace of its own and is held
+// against gc as long as it runs.
+//
+//	errors  sandbox.ErrNoProgram, sandbox.ErrNotPermitted; durable.ErrBusy while the deployment is being removed
+func RunBoot(ctx context.Context, g Guest, guestDir string, b Boot) (int, error) {
+	at := MountDirOf(guestDir)
+	for _, dir := range []string{at.Root, at.Etc, at.Empty} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return 127, fmt.Errorf("boot %s: %w", g.Name, err)
+		}
+	}
+	argv, err := BootArgs(g, at, b)
+	if err != nil {
+		return 127, fmt.Errorf("boot %s: %w", g.Name, err)
+	}
+	if g.RunLock != "" {
+		lock, err := durable.Acquire(ctx, g.RunLock, false, 0)
+		if err != nil {
+			return 127, fmt.Errorf("lock deployment of %s: %w", g.Name, err)
+		}
+		defer lock.Release()
+	}
+	code, err := sandbox.RunHost(sandbox.HostCommand{
+		Argv: argv, Stdin: b.Stdin, Stdout: b.Stdout, Stderr: b.Stderr,
+		Mounts: []sandbox.HostMount{
+			{Source: filepath.Join(g.Root, "etc"), At: at.Etc},
+			{Source: g.Root, At: at.Root, ReadOnly: true, Sealed: at.Empty},
+		},
+	})
+	if err != nil {
+		return code, fmt.Errorf("boot %s: %w", g.Name, err)
+	}
+	return code, nil
+}
