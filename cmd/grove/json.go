@@ -14,10 +14,12 @@ type gcJSON struct {
 	Refs        []string `json:"refs"`        // of cached packages
 	Objects     int      `json:"objects"`
 	Bytes       int64    `json:"bytes"`
+
+	Frees map[string]int64 `json:"frees,omitempty"` // NAME/ID -> bytes
 }
 
 func gcView(r deploy.GCReport) gcJSON {
-	return gcJSON{notNil(r.Deployments), notNil(r.Refs), r.Objects, r.Bytes}
+	return gcJSON{notNil(r.Deployments), notNil(r.Refs), r.Objects, r.Bytes, r.Frees}
 }
 
 type remoteJSON struct {

@@ -126,20 +126,29 @@ func (a *app) confirm(question string) error {
 }
 
 func (a *app) gc() *cobra.Command {
-	var keep int
+	var keep, days int
 	var dry bool
 	cmd := verb("gc", "free what no guest needs", `
-Keeps of every guest the current deployment, the one before it, pinned and running ones; then removes from
-the repo what nothing refers to: old commits, packages of the cache that no kept deployment was made from.`,
+Keeps of every guest the current deployment, pinned and running ones, the one that a rollback leads to and
+N - 1 more of the newest, and those made within D days; then removes from the repo what nothing refers to: old
+commits, packages of the cache that no kept deployment was made from. N and D are those of the options, else what
+grove retention says, else 1 and 0. --keep 0 keeps not even the one that a rollback leads to.`,
 		cobra.NoArgs, func(cmd *cobra.Command, _ []string) error {
 			e, err := a.guestEnv()
 			if err != nil {
 				return err
 			}
-			if keep == 0 {
-				keep = -1 // deploy's word for none; its 0 is the default
+			if keep < 0 || days < 0 {
+				return usage("gc: --keep and --keep-days want a number from 0 up")
 			}
-			rep, err := guest.GC(cmd.Context(), e, deploy.GCOptions{Keep: keep, DryRun: dry})
+			o := deploy.GCOptions{Keep: keep, KeepDays: days, DryRun: dry}
+			if keep == 0 && cmd.Flags().Changed("keep") {
+				o.Keep = -1 // deploy's word for none; its 0 is what the rule says
+			}
+			if days == 0 && cmd.Flags().Changed("keep-days") {
+				o.KeepDays = -1
+			}
+			rep, err := guest.GC(cmd.Context(), e, o)
 			if err != nil {
 				return err
 			}
@@ -149,12 +158,17 @@ the repo what nothing refers to: old commits, packages of the cache that no kept
 					done = [2]string{"would be removed", "would be freed at least"}
 				}
 				for _, d := range rep.Deployments {
-					a.printf("deployment %s %s\n", d, done[0])
+					if n, ok := rep.Frees[d]; ok {
+						a.printf("deployment %s %s, %s\n", d, done[0], size(n))
+					} else {
+						a.printf("deployment %s %s\n", d, done[0])
+					}
 				}
 				a.printf("%d objects %s, %s\n", rep.Objects, done[1], size(rep.Bytes))
 			})
 		})
-	cmd.Flags().IntVar(&keep, "keep", 1, "how many deployments to keep beside the current one")
+	cmd.Flags().IntVar(&keep, "keep", 0, "how many deployments to keep beside the current one (default: the rule's, else 1)")
+	cmd.Flags().IntVar(&days, "keep-days", 0, "keep deployments made within so many days (default: the rule's)")
 	cmd.Flags().BoolVarP(&dry, "dry-run", "n", false, "only say what would go")
 	return cmd
 }

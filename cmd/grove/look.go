@@ -111,9 +111,10 @@ func orDash(s string) string {
 func (a *app) status() *cobra.Command {
 	return verb("status [NAME]", "what a guest is made of, and its deployments", `
 With --json: name, base {ref, commit, version}, requested [], deployments [{id, commit, version, created,
-current, pinned, running, packages, layered [], damaged}], the newest first; damaged says why a deployment
+current, pinned, running, packages, layered [], bytes {unique, shared}, damaged}], the newest first. unique is what gc would free with this
+deployment alone, shared what others hold too; damaged says why a deployment
 can not be used as it is, and is left out where it can.`, cobra.MaximumNArgs(1),
-		func(_ *cobra.Command, args []string) error {
+		func(cmd *cobra.Command, args []string) error {
 			e, err := a.guestEnv()
 			if err != nil {
 				return err
@@ -121,6 +122,9 @@ can not be used as it is, and is left out where it can.`, cobra.MaximumNArgs(1),
 			if len(args) == 0 {
 				all, err := guest.List(e)
 				if err != nil {
+					return err
+				}
+				if err := guest.Measure(cmd.Context(), e, all); err != nil {
 					return err
 				}
 				return a.show(all, func() {
@@ -134,6 +138,9 @@ can not be used as it is, and is left out where it can.`, cobra.MaximumNArgs(1),
 			}
 			s, err := guest.StatusOf(e, args[0])
 			if err != nil {
+				return err
+			}
+			if err := guest.Measure(cmd.Context(), e, []guest.Status{s}); err != nil {
 				return err
 			}
 			return a.show(s, func() { a.printStatus(s) })
@@ -173,8 +180,12 @@ func (a *app) printStatus(s guest.Status) {
 		if len(notes) > 0 {
 			note = " (" + strings.Join(notes, ", ") + ")"
 		}
-		a.printf("%s %3d  %s  %s  %s  %d packages, %d layered%s\n", mark, d.ID, d.Created.Local().Format("2006-01-02 15:04"), d.Commit[:12],
-			orDash(d.Version), d.Packages, len(d.Layered), note)
+		bytes := ""
+		if d.Bytes != nil {
+			bytes = fmt.Sprintf("%s own, %s shared, ", size(d.Bytes.Unique), size(d.Bytes.Shared))
+		}
+		a.printf("%s %3d  %s  %s  %s  %s%d packages, %d layered%s\n", mark, d.ID, d.Created.Local().Format("2006-01-02 15:04"), d.Commit[:12],
+			orDash(d.Version), bytes, d.Packages, len(d.Layered), note)
 		if d.Damaged != "" {
 			a.printf("         damaged: %s\n", d.Damaged)
 		}

@@ -59,7 +59,7 @@ func (a *app) command() *cobra.Command {
 		{"look", []*cobra.Command{a.list(), a.status(), a.diff(), a.history(), a.why(), a.search()}},
 		{"run", []*cobra.Command{a.runVerb(), a.shell(), a.boot(), a.enable(), a.disable(), a.service()}},
 		{"trees", []*cobra.Command{a.compose(), a.remote(), a.pull(), a.serve()}},
-		{"store", []*cobra.Command{a.gc(), a.fsck(), a.repo()}},
+		{"store", []*cobra.Command{a.gc(), a.retention(), a.fsck(), a.repo()}},
 	} {
 		for _, v := range g.verbs {
 			v.GroupID = g.id

@@ -21,9 +21,11 @@ const packageRefs = "grove/pkg/"
 
 // GCOptions of GC; the zero value keeps what a rollback needs and all cached packages.
 type GCOptions struct {
-	Keep   int // how many of the newest, beside the current, pinned and running ones, stay; 0 = 1, negative = none
-	DryRun bool
-	Wait   time.Duration // for the store's lock
+	Keep     int       // how many of the newest, beside the current, pinned and running ones, stay; 0 = as the guest's rule says, negative = none
+	KeepDays int       // those made within so many days before Now stay; 0 = as the guest's rule says, negative = none for that
+	Now      time.Time // the caller's clock
+	DryRun   bool
+	Wait     time.Duration // for the store's lock
 
 	// KeepRef tells which refs of the package cache (grove/pkg/...) stay; nil = all. gone are the deployments, as
 	// NAME/ID, that went, or with DryRun would have gone, before it is asked.
@@ -35,7 +37,9 @@ type GCReport struct {
 	Deployments []string // NAME/ID
 	Refs        []string // of the package cache
 	Objects     int      // deleted; with DryRun only those that no ref holds already
-	Bytes       int64    // of these
+	Bytes       int64    // of these, and of what was the removed deployments' own
+
+	Frees map[string]int64 // bytes that each of the deployments frees, those that went before it being gone; nil where that can not be told
 }
 
 // GC removes deployments that nothing keeps, package refs that nobody wants, and then all objects that no ref holds. It keeps
@@ -58,23 +62,8 @@ func (s *Store) GC(ctx context.Context, o GCOptions) (GCReport, error) {
 	if err != nil {
 		return r, err
 	}
-	for _, name := range names {
-		g := s.guest(name)
-		surplus, err := g.surplus(o.Keep)
-		if err != nil {
-			return r, err
-		}
-		for _, id := range surplus {
-			if err := ctx.Err(); err != nil {
-				return r, err
-			}
-			if !o.DryRun {
-				if err := g.remove(id); err != nil {
-					return r, err
-				}
-			}
-			r.Deployments = append(r.Deployments, fmt.Sprintf("%s/%d", name, id))
-		}
+	if err := s.removeSurplus(ctx, names, o, &r); err != nil {
+		return r, err
 	}
 	if !o.DryRun {
 		s.sweepCache()
@@ -85,12 +74,56 @@ func (s *Store) GC(ctx context.Context, o GCOptions) (GCReport, error) {
 	return r, s.prune(ctx, o, &r)
 }
 
+// removeSurplus removes the deployments that nothing keeps. What each frees is found out first.
+func (s *Store) removeSurplus(ctx context.Context, names []string, o GCOptions, r *GCReport) error {
+	type one struct {
+		g  *Guest
+		id int
+	}
+	var list []one
+	var labels []string
+	for _, name := range names {
+		g := s.guest(name)
+		rule, err := s.ruleFor(name, o)
+		if err != nil {
+			return err
+		}
+		surplus, err := g.surplus(rule, o.Now)
+		if err != nil {
+			return err
+		}
+		for _, id := range surplus {
+			list = append(list, one{g, id})
+			labels = append(labels, fmt.Sprintf("%s/%d", name, id))
+		}
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	if frees, err := s.frees(ctx, labels); err == nil { // else objects are damaged, and the prune says which
+		r.Frees = frees
+	}
+	for i, d := range list {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		own := r.Frees[labels[i]]
+		if !o.DryRun {
+			own = s.folderBytes(labels[i])
+			if err := d.g.remove(d.id); err != nil {
+				return err
+			}
+		}
+		r.Bytes += own
+		r.Deployments = append(r.Deployments, labels[i])
+	}
+	return nil
+}
+
 // surplus are the numbers of the deployments that may go, rising. The first to be kept is the one that a rollback
 // leads to.
-func (g *Guest) surplus(keep int) ([]int, error) {
-	if keep == 0 {
-		keep = 1
-	}
+func (g *Guest) surplus(rule Rule, now time.Time) ([]int, error) {
+	keep := rule.Keep
 	wanted := keep > 0
 	all, err := g.Deployments()
 	if err != nil {
@@ -108,6 +141,7 @@ func (g *Guest) surplus(keep int) ([]int, error) {
 		case d.Damaged != "": // perhaps it was pinned; delete NAME ID takes it
 		case keep > 0:
 			keep--
+		case rule.young(d, now):
 		default:
 			out = append(out, d.ID)
 		}
@@ -191,6 +225,6 @@ func (s *Store) gcRefs(o GCOptions, r *GCReport) error {
 // prune removes the objects that no ref holds. Histories go: a guest needs the commits it names, not their parents.
 func (s *Store) prune(ctx context.Context, o GCOptions, r *GCReport) error {
 	p, err := s.repo.Prune(ctx, repo.PruneOptions{RefsOnly: true, DryRun: o.DryRun})
-	r.Objects, r.Bytes = p.Deleted, p.FreedBytes
+	r.Objects, r.Bytes = p.Deleted, r.Bytes+p.FreedBytes
 	return err
 }

@@ -174,7 +174,7 @@ func GC(ctx context.Context, e Env, o deploy.GCOptions) (deploy.GCReport, error)
 		}
 		return failed != nil || !strings.HasPrefix(ref, importer.RefPrefix) || used[ref]
 	}
-	o.Wait = e.Wait
+	o.Wait, o.Now = e.Wait, e.Now()
 	rep, err := e.Store.GC(ctx, o)
 	return rep, errors.Join(err, failed)
 }

@@ -3,6 +3,7 @@
 package guest
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"sort"
@@ -42,6 +43,8 @@ type Deployment struct {
 	Layered  []string  `json:"layered"`
 	BaseRef  string    `json:"base_ref"`
 	Damaged  string    `json:"damaged,omitempty"` // why it can not be read or used as it is
+
+	Bytes *deploy.Usage `json:"bytes,omitempty"` // set by Measure
 }
 
 // List gives the status of every guest, by name.
@@ -101,6 +104,52 @@ func StatusOf(e Env, name string) (Status, error) {
 	}
 	sort.Slice(s.Deployments, func(i, j int) bool { return s.Deployments[i].ID > s.Deployments[j].ID })
 	return s, nil
+}
+
+// Measure adds to each deployment the room that it takes on disk. Where objects are damaged it adds nothing: fsck tells.
+func Measure(ctx context.Context, e Env, list []Status) error {
+	var names []string
+	for _, s := range list {
+		for _, d := range s.Deployments {
+			names = append(names, fmt.Sprintf("%s/%d", s.Name, d.ID))
+		}
+	}
+	usage, err := e.Store.Usage(ctx, names)
+	if err != nil {
+		return ctx.Err()
+	}
+	for _, s := range list {
+		for i := range s.Deployments {
+			u := usage[fmt.Sprintf("%s/%d", s.Name, s.Deployments[i].ID)]
+			s.Deployments[i].Bytes = &u
+		}
+	}
+	return nil
+}
+
+// SetRule changes the rule of a guest, or with "" that of all guests, through f.
+func SetRule(ctx context.Context, e Env, name string, f func(*deploy.Rule)) (deploy.Rule, error) {
+	lock, err := e.Store.Lock(ctx, true, e.Wait)
+	if err != nil {
+		return deploy.Rule{}, err
+	}
+	defer lock.Release()
+	r, err := RuleOf(e, name)
+	if err != nil {
+		return r, err
+	}
+	f(&r)
+	return r, e.Store.SetRule(name, r)
+}
+
+// RuleOf is the rule that was set for a guest, or with "" for all guests.
+func RuleOf(e Env, name string) (deploy.Rule, error) {
+	if name != "" {
+		if _, err := e.Store.Guest(name); err != nil {
+			return deploy.Rule{}, err
+		}
+	}
+	return e.Store.Rule(name)
 }
 
 // describe says of a deployment what can be read of it; Damaged says what can not.

@@ -3,6 +3,7 @@
 package repo
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -111,6 +112,41 @@ func (w *reach) tree(c ostree.Checksum, of object, depth int) error {
 		if err := w.tree(d.Tree, o, depth+1); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// Reach tells f every object that the commits and what they hold consist of, each once, but not their parents. What a
+// commit lacks that is marked as partial is left out.
+//
+//	errors  ErrNotFound, ostree.ErrCorrupt
+func (r *Repo) Reach(ctx context.Context, commits []ostree.Checksum, f func(t ostree.ObjectType, c ostree.Checksum)) error {
+	w := &reach{r: r, seen: map[object]bool{}}
+	for _, c := range commits {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		w.missing = func(_, _ object, err error) error {
+			if r.IsPartial(c) {
+				return nil
+			}
+			return err
+		}
+		o := object{ostree.TypeCommit, c}
+		if w.seen[o] {
+			continue
+		}
+		w.seen[o] = true
+		v, err := r.Commit(c)
+		if err == nil {
+			err = w.commit(c, v)
+		}
+		if err != nil {
+			return fmt.Errorf("commit %s: %w", c, err)
+		}
+	}
+	for o := range w.seen {
+		f(o.t, o.c)
 	}
 	return nil
 }

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package deploy
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"grove/internal/ostree"
+)
+
+// Usage is the room that a deployment takes on disk, in bytes.
+type Usage struct {
+	Unique int64 `json:"unique"` // what goes with it: its own files, and objects that nothing else holds but the package cache
+	Shared int64 `json:"shared"` // objects that other deployments, or other refs, hold too
+}
+
+// holding is what one holder keeps in the repo.
+type holding struct {
+	commits []ostree.Checksum
+	objects map[objectID]bool
+}
+
+type objectID struct {
+	t ostree.ObjectType
+	c ostree.Checksum
+}
+
+// Usage measures the deployments that are named, as NAME/ID.
+//
+//	errors  ostree.ErrCorrupt, repo.ErrNotFound where objects are damaged or missing
+func (s *Store) Usage(ctx context.Context, deployments []string) (map[string]Usage, error) {
+	held, err := s.holdings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	count := map[objectID]int{}
+	for _, h := range held {
+		for o := range h.objects {
+			count[o]++
+		}
+	}
+	sizes := s.sizes()
+	out := map[string]Usage{}
+	for _, d := range deployments {
+		var u Usage
+		if h := held[d]; h != nil {
+			for o := range h.objects {
+				if count[o] == 1 {
+					u.Unique += sizes(o)
+				} else {
+					u.Shared += sizes(o)
+				}
+			}
+		}
+		u.Unique += s.folderBytes(d)
+		out[d] = u
+	}
+	return out, nil
+}
+
+// frees says what each of the deployments frees when they are removed in this order: an object that several of them
+// hold, and nobody else, goes with the last.
+func (s *Store) frees(ctx context.Context, deployments []string) (map[string]int64, error) {
+	held, err := s.holdings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	last := map[objectID]string{}
+	out := map[string]int64{}
+	for _, d := range deployments {
+		out[d] = s.folderBytes(d)
+		if h := held[d]; h != nil {
+			for o := range h.objects {
+				last[o] = d
+			}
+		}
+	}
+	for holder, h := range held {
+		if _, goes := out[holder]; goes {
+			continue
+		}
+		for o := range h.objects {
+			delete(last, o)
+		}
+	}
+	sizes := s.sizes()
+	for o, d := range last {
+		out[d] += sizes(o)
+	}
+	return out, nil
+}
+
+// holdings are the objects that each deployment holds, by NAME/ID, and under "" those that other refs do. The package
+// cache counts for nobody.
+func (s *Store) holdings(ctx context.Context) (map[string]*holding, error) {
+	refs, err := s.repo.Refs("")
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]*holding{}
+	for _, r := range sortedKeys(refs) {
+		if strings.HasPrefix(r, packageRefs) {
+			continue
+		}
+		holder := ""
+		if name, id, ok := parseRef(r); ok {
+			holder = fmt.Sprintf("%s/%d", name, id)
+		}
+		h := out[holder]
+		if h == nil {
+			h = &holding{objects: map[objectID]bool{}}
+			out[holder] = h
+		}
+		h.commits = append(h.commits, refs[r])
+	}
+	for holder, h := range out {
+		err := s.repo.Reach(ctx, h.commits, func(t ostree.ObjectType, c ostree.Checksum) { h.objects[objectID{t, c}] = true })
+		if err != nil {
+			return nil, fmt.Errorf("what %q holds: %w", holder, err)
+		}
+	}
+	return out, nil
+}
+
+// sizes gives the bytes that an object takes on disk; each is looked at once.
+func (s *Store) sizes() func(objectID) int64 {
+	known := map[objectID]int64{}
+	return func(o objectID) int64 {
+		n, ok := known[o]
+		if !ok {
+			var st unix.Stat_t
+			if unix.Lstat(s.repo.ObjectPath(o.t, o.c), &st) == nil {
+				n = st.Blocks * 512
+			}
+			known[o] = n
+		}
+		return n
+	}
+}
+
+// folderBytes is what a deployment's folder takes without the files that are links of the repo's: directories, /etc,
+// and what lies beside the tree. What can not be read counts nothing.
+func (s *Store) folderBytes(deployment string) (sum int64) {
+	name, id, _ := strings.Cut(deployment, "/")
+	dir := filepath.Join(s.guest(name).deploymentsDir(), id)
+	root, etc := filepath.Join(dir, "root"), filepath.Join(dir, "root", "etc")
+	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return nil
+		}
+		if !d.IsDir() && strings.HasPrefix(path, root+"/") && !strings.HasPrefix(path, etc+"/") {
+			return nil
+		}
+		sum += ownBytes(path)
+		return nil
+	})
+	return sum
+}
+
+// ownBytes is what a file or directory takes, nothing where it has further hard links.
+func ownBytes(path string) int64 {
+	var st unix.Stat_t
+	if unix.Lstat(path, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR && st.Nlink > 1 {
+		return 0
+	}
+	return st.Blocks * 512
+}
+
+// VarBytes is what the guest's /var takes on disk.
+func (g *Guest) VarBytes() (sum int64, err error) {
+	err = filepath.WalkDir(g.VarDir(), func(path string, d fs.DirEntry, err error) error {
+		if err != nil && !os.IsNotExist(err) {
+			return err
+		}
+		sum += ownBytes(path)
+		return nil
+	})
+	return sum, err
+}
