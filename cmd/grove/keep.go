@@ -61,7 +61,7 @@ func (a *app) pinVerb(name, short string, on bool) *cobra.Command {
 func (a *app) delete() *cobra.Command {
 	var yes bool
 	cmd := verb("delete NAME [ID...]", "remove a guest, its deployments and its /var", `
-Asks first; --yes answers. What no other guest needs is freed by the next grove gc. With ID: only these
+Says what would be lost and asks first; --yes answers. What no other guest needs is freed by the next grove gc. With ID: only these
 deployments, which must be neither current nor running; a damaged one goes this way.`, cobra.MinimumNArgs(1),
 		func(cmd *cobra.Command, args []string) error {
 			ids, err := numbers(args[1:])
@@ -75,20 +75,20 @@ deployments, which must be neither current nor running; a damaged one goes this 
 			if len(ids) > 0 {
 				return a.deleteDeployments(cmd.Context(), e, args[0], ids, yes)
 			}
-			s, err := guest.StatusOf(e, args[0])
+			loss, err := guest.LossOf(e, args[0])
 			if err != nil {
 				return err
 			}
+			what := fmt.Sprintf("%d deployments (%d pinned) and its /var of %s", loss.Deployments, loss.Pinned, size(loss.VarBytes))
 			if !yes {
-				if err := a.confirm(fmt.Sprintf("delete guest %s, its %d deployments and its /var?", s.Name, len(s.Deployments))); err != nil {
+				if err := a.confirm(fmt.Sprintf("delete guest %s, its %s?", args[0], what)); err != nil {
 					return err
 				}
 			}
 			if err := guest.Delete(cmd.Context(), e, args[0]); err != nil {
 				return err
 			}
-			a.printf("%s: deleted\n", args[0])
-			return nil
+			return a.show(loss, func() { a.printf("  - %s\n%s: deleted\n", what, args[0]) })
 		})
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return cmd

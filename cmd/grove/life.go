@@ -71,13 +71,30 @@ func (a *app) change(flags *changeFlags, f func(guest.Env, guest.Options) (guest
 func (a *app) create() *cobra.Command {
 	var flags changeFlags
 	var packages []string
+	var file string
 	cmd := verb("create NAME [REMOTE:]REF [--install PKG]...", "make a guest on a base", `
+With --manifest FILE the guest is what the file says, its base too; grove apply changes it by the file later.
 Pulls the base's newest commit (unless --offline), layers the packages given with --install on it,
 and makes the guest's first deployment. NAME is a machine name: letters, digits, - and .
 
     grove create mail el7:centos/7/x86_64/minimal
     grove create web fedora:fedora/40/x86_64/silverblue --install nginx --install php-fpm`,
-		cobra.ExactArgs(2), func(cmd *cobra.Command, args []string) error {
+		cobra.RangeArgs(1, 2), func(cmd *cobra.Command, args []string) error {
+			if file != "" {
+				if len(args) > 1 || len(packages) > 0 {
+					return usage("create: --manifest says base and packages; give neither beside it")
+				}
+				m, err := loadManifest(file)
+				if err != nil {
+					return err
+				}
+				return a.change(&flags, func(e guest.Env, o guest.Options) (guest.Change, error) {
+					return guest.Create(cmd.Context(), e, args[0], guest.CreateOptions{Options: o, Manifest: &m})
+				})
+			}
+			if len(args) < 2 {
+				return usage("create %s: say [REMOTE:]REF, or --manifest FILE", args[0])
+			}
 			specs, err := a.specs(cmd.Context(), packages)
 			if err != nil {
 				return err
@@ -89,6 +106,7 @@ and makes the guest's first deployment. NAME is a machine name: letters, digits,
 				})
 			})
 		})
+	cmd.Flags().StringVar(&file, "manifest", "", "make the guest what this file says")
 	cmd.Flags().StringArrayVar(&packages, "install", nil, "a package to layer: name, NEVRA, provide, path, @group, .rpm file or URL")
 	flags.add(cmd)
 	return cmd
@@ -96,23 +114,27 @@ and makes the guest's first deployment. NAME is a machine name: letters, digits,
 
 func (a *app) install() *cobra.Command {
 	var flags changeFlags
-	cmd := verb("install NAME PKG...", "layer packages on a guest", `
+	var drop []string
+	cmd := verb("install NAME PKG... [--uninstall PKG]...", "layer packages on a guest", `
 PKG is a name, NEVRA, glob, provide such as /usr/bin/x, @group, local .rpm file, or URL of one.
 The base's packages stay as they are; what the packages need comes along, from the guest's own sources
 (/etc/yum.repos.d in the guest, and what --repo-file added). The guest gets a new deployment, made current
 at once; what runs in the old one keeps it until it ends.
 
     grove install mail postfix /usr/bin/dig
+    grove install mail nginx --uninstall httpd                       both in one change
     grove install mail ./local-tool-1.0-1.x86_64.rpm --no-gpg-check`,
 		cobra.MinimumNArgs(2), func(cmd *cobra.Command, args []string) error {
 			specs, err := a.specs(cmd.Context(), args[1:])
 			if err != nil {
 				return err
 			}
+			specs.Drop = drop
 			return a.change(&flags, func(e guest.Env, o guest.Options) (guest.Change, error) {
 				return guest.Install(cmd.Context(), e, args[0], specs, o)
 			})
 		})
+	cmd.Flags().StringArrayVar(&drop, "uninstall", nil, "take this away in the same change")
 	flags.add(cmd)
 	return cmd
 }
@@ -197,19 +219,29 @@ The guest's layers, /etc changes and /var come along; grove rollback leads back.
 
 func (a *app) apply() *cobra.Command {
 	var flags changeFlags
+	var exit77 bool
 	cmd := verb("apply NAME MANIFEST", "make a guest what a manifest says", `
 MANIFEST is a YAML file with base: and packages: (grove status --json and the guest's manifest.yaml show
-the words). A guest that does not exist is created; one that is so already is left alone.`,
+the words). A guest that does not exist is created; one that is so already is left alone.
+--dry-run shows what would change; with --unchanged-exit-77 the exit code tells whether anything does.`,
 		cobra.ExactArgs(2), func(cmd *cobra.Command, args []string) error {
 			m, err := loadManifest(args[1])
 			if err != nil {
 				return err
 			}
-			return a.change(&flags, func(e guest.Env, o guest.Options) (guest.Change, error) {
-				return guest.Apply(cmd.Context(), e, args[0], m, o)
+			unchanged := false
+			err = a.change(&flags, func(e guest.Env, o guest.Options) (guest.Change, error) {
+				c, err := guest.Apply(cmd.Context(), e, args[0], m, o)
+				unchanged = c.Unchanged
+				return c, err
 			})
+			if err == nil && exit77 && unchanged {
+				return exitError(exitUnchanged)
+			}
+			return err
 		})
 	flags.add(cmd)
+	cmd.Flags().BoolVar(&exit77, "unchanged-exit-77", false, "exit with 77 where nothing changed")
 	return cmd
 }
 

@@ -18,6 +18,7 @@ type Specs struct {
 	Names []string // names, NEVRAs, provides, paths, @groups
 	Local []manifest.LocalPackage
 	Files []string // the package files of Local
+	Drop  []string // what is no longer asked for, as Uninstall has it
 }
 
 // ParseSpecs tells package files from names: a word that ends in .rpm names a file here. What a URL names has been
@@ -41,10 +42,13 @@ func ParseSpecs(words []string) (Specs, error) {
 	return s, nil
 }
 
-// Install adds packages to what the guest asks for.
+// Install adds packages to what the guest asks for; those of Drop go in the same change.
 func Install(ctx context.Context, e Env, name string, s Specs, o Options) (Change, error) {
 	o.LocalFiles = append(o.LocalFiles, s.Files...)
 	return Edit(ctx, e, name, o, func(m *manifest.Manifest) error {
+		if err := drop(m, s.Drop); err != nil {
+			return err
+		}
 		for _, n := range s.Names {
 			if !contains(m.Packages, n) {
 				m.Packages = append(m.Packages, n)
@@ -79,14 +83,16 @@ func nevraName(s string) string {
 
 // Uninstall takes packages out of what the guest asks for. Each word must be something that was asked for.
 func Uninstall(ctx context.Context, e Env, name string, words []string, o Options) (Change, error) {
-	return Edit(ctx, e, name, o, func(m *manifest.Manifest) error {
-		for _, w := range words {
-			if !dropRequest(m, w) {
-				return fmt.Errorf("package %q was not asked for (asked for: %s): %w", w, asked(*m), ErrUnsuited)
-			}
+	return Edit(ctx, e, name, o, func(m *manifest.Manifest) error { return drop(m, words) })
+}
+
+func drop(m *manifest.Manifest, words []string) error {
+	for _, w := range words {
+		if !dropRequest(m, w) {
+			return fmt.Errorf("package %q was not asked for (asked for: %s): %w", w, asked(*m), ErrUnsuited)
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 func asked(m manifest.Manifest) string {

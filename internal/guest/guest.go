@@ -259,6 +259,35 @@ func DeleteDeployment(ctx context.Context, e Env, name string, id int) error {
 	return g.RemoveDeployment(ctx, id)
 }
 
+// Loss is what goes with a guest and does not come back.
+type Loss struct {
+	Guest       string `json:"guest"`
+	Deployments int    `json:"deployments"`
+	Pinned      int    `json:"pinned"` // of these
+	VarBytes    int64  `json:"var_bytes"`
+}
+
+// LossOf says what Delete would remove.
+func LossOf(e Env, name string) (Loss, error) {
+	l := Loss{Guest: name}
+	g, err := e.Store.Guest(name)
+	if err != nil {
+		return l, err
+	}
+	all, err := g.Deployments()
+	if err != nil {
+		return l, err
+	}
+	l.Deployments = len(all)
+	for _, d := range all {
+		if d.Pinned {
+			l.Pinned++
+		}
+	}
+	l.VarBytes, err = g.VarBytes()
+	return l, err
+}
+
 // Delete removes a guest with all its deployments and its /var.
 func Delete(ctx context.Context, e Env, name string) error {
 	g, release, err := e.hold(ctx, name)
