@@ -167,7 +167,7 @@ func (a *app) service() *cobra.Command {
 	var o guest.ServiceOptions
 	cmd := verb("service NAME [UNIT]", "run one service of a guest as a hardened unit of this host", `
 Makes of a package's unit in the guest a unit of this host, grove-NAME-UNIT, with RootDirectory= on the guest's
-current tree, its /var and /etc, and a set of limits that is explained line by line in the file. --without KEY leaves
+current tree, which grove mounts as the service starts, its /var and /etc, and a set of limits that is explained line by line in the file. --without KEY leaves
 one out. The unit follows upgrades at its next start. Without UNIT, the guest's services are listed; --print writes
 nothing. Where systemd-analyze is there, its rating is shown before and after.
 
@@ -187,6 +187,9 @@ nothing. Where systemd-analyze is there, its rating is shown before and after.
 					fmt.Fprintln(a.stdout, n)
 				}
 			})
+		}
+		if h.Program, err = program(); err != nil {
+			return err
 		}
 		s, out, err := guest.Service(cmd.Context(), e, args[0], args[1], h, o)
 		if err != nil {
@@ -218,6 +221,38 @@ nothing. Where systemd-analyze is there, its rating is shown before and after.
 	f.BoolVar(&o.AtBoot, "at-boot", false, "start it with the host")
 	f.BoolVar(&o.Print, "print", false, "print the unit, write nothing")
 	return cmd
+}
+
+func (a *app) mount() *cobra.Command {
+	var deployment int
+	cmd := verb("mount NAME DIR", "mount a guest's tree on a folder", `
+The tree is sealed: nobody can write to it. Its /etc and the guest's /var are mounted in it and can be written. What an
+earlier mount left on DIR goes away first. The deployment is kept until grove umount DIR.
+
+    grove mount mail /mnt`, cobra.ExactArgs(2), func(_ *cobra.Command, args []string) error {
+		e, err := a.guestEnv()
+		if err != nil {
+			return err
+		}
+		dir, err := filepath.Abs(args[1])
+		if err != nil {
+			return err
+		}
+		return guest.Mount(e, args[0], deployment, dir)
+	})
+	cmd.Flags().IntVar(&deployment, "deployment", 0, "this deployment instead of the current one")
+	return cmd
+}
+
+func (a *app) umount() *cobra.Command {
+	return verb("umount DIR", "take a mounted tree away", `
+DIR is as it was given to grove mount. Where nothing is mounted, nothing is done.`, cobra.ExactArgs(1), func(_ *cobra.Command, args []string) error {
+		dir, err := filepath.Abs(args[0])
+		if err != nil {
+			return err
+		}
+		return machine.UnmountTree(dir)
+	})
 }
 
 // exposure is what systemd-analyze says of a unit, "4.2 OK".

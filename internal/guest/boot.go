@@ -31,6 +31,15 @@ func machineOf(g *deploy.Guest, d *deploy.Deployment) machine.Guest {
 	return machine.Guest{Name: g.Name(), Root: d.Root(), Var: g.VarDir(), RunLock: d.RunLock()}
 }
 
+// Mount mounts a guest's tree (deployment id, 0 = the current one) at a folder of this host; see machine.MountTree.
+func Mount(e Env, name string, id int, dir string) error {
+	g, d, err := e.running(name, id)
+	if err != nil {
+		return err
+	}
+	return machine.MountTree(machineOf(g, d), g.Dir(), dir)
+}
+
 // Host says where units of this host are written; the zero value is the host's own places.
 type Host struct {
 	UnitDir   string // "" = /etc/systemd/system
@@ -153,7 +162,7 @@ func Service(ctx context.Context, e Env, name, unit string, h Host, o ServiceOpt
 	}
 	h = h.orDefault()
 	s, err := machine.MakeService(machine.ServiceOptions{
-		Guest: machineOf(g, d), GuestDir: g.Dir(), StateRoot: e.Store.Root(), Unit: unit, UnitDir: h.UnitDir, Without: o.Without, Bind: o.Bind, AtBoot: o.AtBoot,
+		Guest: machineOf(g, d), GuestDir: g.Dir(), StateRoot: e.Store.Root(), Program: h.Program, Unit: unit, UnitDir: h.UnitDir, Without: o.Without, Bind: o.Bind, AtBoot: o.AtBoot,
 	})
 	if err != nil || o.Print {
 		return s, Enabled{Guest: name, Unit: s.Name, Written: []string{}}, err

@@ -4,10 +4,14 @@ package machine
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"grove/internal/durable"
 	"grove/internal/sandbox"
@@ -123,15 +127,57 @@ func RunBoot(ctx context.Context, g Guest, guestDir string, b Boot) (int, error)
 		}
 		defer lock.Release()
 	}
+	tree := sandbox.HostMount{Source: g.Root, At: at.Root, ReadOnly: true, Sealed: at.Empty}
+	if b.PrivateUsers {
+		tree.Sealed = "" // an overlay cannot map ids; and in a user namespace nobody can take a mount's read-only flag away
+	}
 	code, err := sandbox.RunHost(sandbox.HostCommand{
 		Argv: argv, Stdin: b.Stdin, Stdout: b.Stdout, Stderr: b.Stderr,
 		Mounts: []sandbox.HostMount{
 			{Source: filepath.Join(g.Root, "etc"), At: at.Etc},
-			{Source: g.Root, At: at.Root, ReadOnly: true, Sealed: at.Empty},
+			tree,
 		},
 	})
 	if err != nil {
 		return code, fmt.Errorf("boot %s: %w", g.Name, err)
 	}
 	return code, nil
+}
+
+// MountTree mounts the guest's tree at dir for everybody on this host to see: sealed, with its /etc and the guest's /var.
+// What is mounted there by an earlier call goes away first. dir is made where it is missing.
+//
+//	errors  sandbox.ErrNotPermitted; dir is no empty directory
+func MountTree(g Guest, guestDir, dir string) error {
+	if err := UnmountTree(dir); err != nil {
+		return err
+	}
+	at := MountDirOf(guestDir)
+	for _, d := range []string{dir, at.Empty} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			return fmt.Errorf("mount %s: %w", g.Name, err)
+		}
+	}
+	if ents, err := os.ReadDir(dir); err != nil || len(ents) > 0 {
+		return fmt.Errorf("mount %s on %s: want an empty folder", g.Name, dir)
+	}
+	err := sandbox.MountHost([]sandbox.HostMount{
+		{Source: g.Root, At: dir, ReadOnly: true, Sealed: at.Empty},
+		{Source: filepath.Join(g.Root, "etc"), At: filepath.Join(dir, "etc")},
+		{Source: g.Var, At: filepath.Join(dir, "var")},
+	})
+	if err != nil {
+		return fmt.Errorf("mount %s: %w", g.Name, err)
+	}
+	return nil
+}
+
+// UnmountTree takes away what MountTree mounted at dir; where nothing is mounted it does nothing.
+func UnmountTree(dir string) error {
+	for _, d := range []string{filepath.Join(dir, "var"), filepath.Join(dir, "etc"), dir} {
+		if err := sandbox.UnmountHost(d); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("unmount %s: %w", d, err)
+		}
+	}
+	return nil
 }

@@ -20,6 +20,7 @@ import (
 type ServiceOptions struct {
 	Guest               Guest
 	GuestDir, StateRoot string
+	Program             string // path of grove, which mounts the tree when the service starts
 	Unit                string // as the guest calls it; ".service" may be left out
 	UnitDir             string // of the host
 	Without             []string
@@ -71,7 +72,7 @@ func MakeService(o ServiceOptions) (Service, error) {
 	if strings.HasSuffix(name, "@.service") {
 		return Service{}, fmt.Errorf("unit %q is a template: say which instance, as %sNAME.service", o.Unit, strings.TrimSuffix(name, ".service"))
 	}
-	for _, p := range []string{o.StateRoot, o.GuestDir} {
+	for _, p := range []string{o.StateRoot, o.GuestDir, o.Program} {
 		if err := plainPath(p); err != nil {
 			return Service{}, err
 		}
@@ -90,7 +91,10 @@ func MakeService(o ServiceOptions) (Service, error) {
 		return Service{}, fmt.Errorf("unit %s: %w", name, err)
 	}
 	s := Service{Name: w.host, Text: w.b.String(), Source: u.text(), Notes: w.notes, StateDirs: w.state}
-	s.Files = []HostFile{{Path: filepath.Join(o.UnitDir, w.host), Text: s.Text, Unit: w.host}}
+	s.Files = []HostFile{
+		{Path: filepath.Join(o.UnitDir, w.treeUnit()), Text: w.treeText(), Unit: w.host},
+		{Path: filepath.Join(o.UnitDir, w.host), Text: s.Text, Unit: w.host},
+	}
 	if o.AtBoot {
 		s.Files = append(s.Files, HostFile{Path: filepath.Join(o.UnitDir, "multi-user.target.wants", w.host),
 			Link: filepath.Join(o.UnitDir, w.host), Unit: w.host})
@@ -142,6 +146,7 @@ func (w *serviceWriter) write() error {
 	w.line("# %s of the guest, in the guest's tree. It follows an upgrade at its next start.", w.unit)
 	w.unitSection()
 	w.line("\n[Service]")
+	w.tree()
 	if err := w.identity(); err != nil {
 		return err
 	}
@@ -166,7 +171,7 @@ func (w *serviceWriter) unitSection() {
 		description = w.unit
 	}
 	w.line("Description=%s (guest %s)", description, w.o.Guest.Name)
-	w.line("RequiresMountsFor=%s", w.o.GuestDir)
+	w.line("# Mounts the tree.\nRequires=%s\nAfter=%s", w.treeUnit(), w.treeUnit())
 	for _, key := range []string{"After", "Wants", "Requires"} {
 		var keep []string
 		for _, v := range w.u.all("Unit", key) {
@@ -336,10 +341,41 @@ func (w *serviceWriter) hostPath(p string) string {
 	return ""
 }
 
-// mounts put the service into the guest's tree.
+// treeDir is where the tree is mounted while the service runs. RootDirectory= takes no path with a symbolic link in it.
+func (w *serviceWriter) treeDir() string {
+	return "/run/grove-roots/" + strings.TrimSuffix(w.host, ".service")
+}
+
+// treeUnit is the unit that mounts the tree.
+func (w *serviceWriter) treeUnit() string {
+	return strings.Replace(w.host, "grove-", "grove-tree-", 1)
+}
+
+// treeText is that unit: it starts before the service and stops after it, so that each start takes what is current.
+func (w *serviceWriter) treeText() string {
+	grove := w.o.Program + " --root " + w.o.StateRoot
+	return fmt.Sprintf(header, w.o.Guest.Name, w.o.Guest.Name) + `[Unit]
+Description=Tree of guest ` + w.o.Guest.Name + ` for ` + w.unit + `
+RequiresMountsFor=` + w.o.GuestDir + `
+PartOf=` + w.host + `
+StopWhenUnneeded=yes
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=` + grove + ` mount ` + w.o.Guest.Name + " " + w.treeDir() + `
+ExecStop=` + grove + ` umount ` + w.treeDir() + `
+`
+}
+
+// tree names the root.
+func (w *serviceWriter) tree() {
+	w.line("# The guest's tree as it is current at the start, with its /etc and /var; nobody can write through it.\nRootDirectory=%s\n", w.treeDir())
+}
+
+// mounts give the service what it needs besides the tree.
 func (w *serviceWriter) mounts() {
-	w.line("\n# The guest's tree as it is current at the start.\nRootDirectory=%s", filepath.Join(w.o.GuestDir, "current/root"))
-	w.line("# The guest's /var, and a /run that goes with the service.\nBindPaths=%s:/var /run/%s:/run", filepath.Join(w.o.GuestDir, "var"), w.runDir())
+	w.line("# A /run that goes with the service.\nBindPaths=/run/%s:/run", w.runDir())
 	dirs := []string{w.runDir()}
 	mode := "0755"
 	for _, v := range w.u.all("Service", "RuntimeDirectory") {
@@ -357,7 +393,7 @@ func (w *serviceWriter) mounts() {
 	}
 	w.line("# Logs go to the host's journal.\nBindReadOnlyPaths=-/run/systemd/journal:/run/systemd/journal -/dev/log")
 	w.line("# Names are looked up as on the host.\nBindReadOnlyPaths=-/etc/resolv.conf")
-	w.line("ReadWritePaths=/var /run")
+	w.line("ReadWritePaths=+/var +/run")
 }
 
 func (w *serviceWriter) binds() error {

@@ -52,7 +52,7 @@ func guestTree(t *testing.T) string {
 
 func makeService(root, unit string, more ...string) (machine.Service, error) {
 	return machine.MakeService(machine.ServiceOptions{
-		Guest: machine.Guest{Name: "g", Root: root}, GuestDir: "/state/guests/g", StateRoot: "/state", Unit: unit, UnitDir: "/units", Without: more,
+		Guest: machine.Guest{Name: "g", Root: root}, GuestDir: "/state/guests/g", StateRoot: "/state", Program: "/usr/bin/grove", Unit: unit, UnitDir: "/units", Without: more,
 	})
 }
 
@@ -71,7 +71,7 @@ func TestMakeService(t *testing.T) {
 		"ExecStart=/usr/sbin/web --more\n", "Restart=always\n", "Type=exec\n", "PIDFile=/run/grove/grove-g-web/web/pid\n",
 		"EnvironmentFile=-/state/guests/g/current/root/etc/default/web\n", "RuntimeDirectory=grove/grove-g-web grove/grove-g-web/web\n",
 		"Environment=RUNTIME_DIRECTORY=/run/web\n", "Environment=STATE_DIRECTORY=/var/lib/web:/var/lib/web/cache\n",
-		"BindPaths=/state/guests/g/var:/var /run/grove/grove-g-web:/run\n", "CapabilityBoundingSet=CAP_NET_BIND_SERVICE\n",
+		"BindPaths=/run/grove/grove-g-web:/run\n", "Requires=grove-tree-g-web.service\n", "RootDirectory=/run/grove-roots/grove-g-web\n", "CapabilityBoundingSet=CAP_NET_BIND_SERVICE\n",
 		"RestrictAddressFamilies=AF_UNIX\n", "NoNewPrivileges=yes\n", "ProtectSystem=strict\n", "AmbientCapabilities=CAP_NET_BIND_SERVICE\n",
 	} {
 		if !strings.Contains(lines, "\n"+want) {
@@ -132,7 +132,7 @@ func TestMakeServiceRefuses(t *testing.T) {
 	if _, err := makeService(root, "web", "Nonsense"); err == nil || !strings.Contains(err.Error(), "no such line") {
 		t.Errorf("--without Nonsense: %v", err)
 	}
-	if _, err := machine.MakeService(machine.ServiceOptions{Guest: machine.Guest{Name: "g", Root: root}, GuestDir: "/a b", StateRoot: "/s", Unit: "web"}); err == nil {
+	if _, err := machine.MakeService(machine.ServiceOptions{Guest: machine.Guest{Name: "g", Root: root}, GuestDir: "/a b", StateRoot: "/s", Program: "/usr/bin/grove", Unit: "web"}); err == nil {
 		t.Error("a path with a blank was taken into a unit")
 	}
 }

@@ -62,12 +62,16 @@ func GuestUnits(o UnitOptions) ([]HostFile, error) {
 		return nil, fmt.Errorf("network %q: want host, veth, none or bridge:NAME", o.Network)
 	}
 	at := MountDirOf(o.GuestDir)
+	ownership, flag := "", ""
 	users, idmap := "# Ids inside are the host's.\nPrivateUsers=no\n", ""
 	if o.PrivateUsers {
-		users, idmap = "# Ids inside are mapped by the mounts; no file changes its owner.\nPrivateUsers=pick\nPrivateUsersOwnership=map\n", ":idmap"
+		users, idmap = "# Ids inside are mapped by the mounts; no file changes its owner.\nPrivateUsers=pick\n", ":idmap"
+	}
+	if o.PrivateUsers {
+		ownership, flag = "PrivateUsersOwnership=map\n", "--private-users "
 	}
 	nspawn := fmt.Sprintf(header, o.Name, o.Name) +
-		"[Exec]\nBoot=yes\n" + users + "\n[Files]\n# The tree is one of grove's and is never written to; /etc is the deployment's, /var the guest's.\nReadOnly=yes\n" +
+		"[Exec]\nBoot=yes\n" + users + "\n[Files]\n# The tree is one of grove's and is never written to; /etc is the deployment's, /var the guest's.\nReadOnly=yes\n" + ownership +
 		"Bind=" + bindPath(at.Etc) + ":/etc" + idmap + "\nBind=" + bindPath(filepath.Join(o.GuestDir, "var")) + ":/var" + idmap + "\n\n[Network]\n" + network
 	unit := fmt.Sprintf(header, o.Name, o.Name) + `[Unit]
 Description=Guest ` + o.Name + ` of grove
@@ -77,7 +81,7 @@ RequiresMountsFor=` + o.GuestDir + `
 # grove mounts the current deployment, holds it against gc, and starts systemd-nspawn, whose settings are in the .nspawn file.
 # After an upgrade the running tree stays until the next start.
 ExecStart=
-ExecStart=` + o.Program + " --root " + o.StateRoot + " boot --unit " + o.Name + `
+ExecStart=` + o.Program + " --root " + o.StateRoot + " boot --unit " + flag + o.Name + `
 NotifyAccess=all
 `
 	files := []HostFile{
