@@ -55,8 +55,6 @@ func TestBoot(t *testing.T) {
 	}
 	b.inside("systemctl is-active -q postfix@-.service")
 	b.stop()
-	text := read(t, b.log)
-	t.Logf("%s", text[max(0, len(text)-4000):])
 	if got := s.running("mail"); got != "" {
 		t.Errorf("after the end: running deployments %s", got)
 	}
@@ -96,10 +94,17 @@ func (s site) boot(name string) *booted {
 	b.cmd = exec.Command(program, "boot", "--network", "none", name)
 	b.cmd.Env = append(environ(), "GROVE_ROOT="+s.root)
 	b.cmd.Stdout, b.cmd.Stderr = log, log
+	b.start(s.root)
+	return b
+}
+
+// start runs the command and finds the first process of the container that systemd-nspawn, with mark in its command line, boots.
+func (b *booted) start(mark string) {
+	b.s.t.Helper()
 	if err := b.cmd.Start(); err != nil {
-		s.t.Fatal(err)
+		b.s.t.Fatal(err)
 	}
-	s.t.Cleanup(func() {
+	b.s.t.Cleanup(func() {
 		if b.cmd.ProcessState == nil {
 			_ = b.cmd.Process.Signal(syscall.SIGTERM)
 			time.Sleep(5 * time.Second)
@@ -113,14 +118,13 @@ func (s site) boot(name string) *booted {
 			status, _ := os.ReadFile(p)
 			parent := strings.TrimSpace(strings.TrimPrefix(lineOf(string(status), "PPid:"), "PPid:"))
 			cmdline, _ := os.ReadFile("/proc/" + parent + "/cmdline")
-			if strings.HasSuffix(lineOf(string(status), "NSpid:"), "\t1") && strings.HasPrefix(string(cmdline), "systemd-nspawn") && strings.Contains(string(cmdline), s.root) {
+			if strings.HasSuffix(lineOf(string(status), "NSpid:"), "\t1") && strings.HasPrefix(string(cmdline), "systemd-nspawn") && strings.Contains(string(cmdline), mark) {
 				b.init = filepath.Base(filepath.Dir(p))
 				return true
 			}
 		}
 		return false
 	})
-	return b
 }
 
 func lineOf(text, prefix string) string {

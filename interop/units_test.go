@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package interop_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A Meadow that was booted is the host here, in which grove keeps a guest of its own: machinectl runs it as a machine, and the host's
+// systemd one of its services, from the tree that is current when it starts.
+func TestUnitsOfTheHost(t *testing.T) {
+	need(t, "systemd-nspawn", "nsenter", "machinectl", "dpkg")
+	r := meadowRoad(t, "medium")
+	s := newSite(t)
+	srv := s.path("srv")
+	s.grove("compose", r.manifest, "--repo", srv)
+	s.grove("remote", "add", "dist", "file://"+srv, "--no-gpg-verify")
+	s.grove("create", "mail", "dist:"+r.ref, "--install", "postfix")
+	s.grove("run", "mail", "--", "systemctl", "mask", "systemd-networkd-wait-online.service")
+	h := s.host("mail")
+
+	h.inside("grove service mail postfix@-.service && grove enable mail --network none --private-users && systemctl daemon-reload")
+	h.inside("systemctl start grove-mail-postfix@-.service")
+	smtp := `exec 3<>/dev/tcp/127.0.0.1/25; read -r line <&3; echo "$line"`
+	if got := h.inside(smtp); !strings.HasPrefix(got, "220 ") {
+		t.Errorf("the mail server says %q", got)
+	}
+	if got := h.inside("grove status mail"); !strings.Contains(got, "running") {
+		t.Errorf("the service's deployment is not held:\n%s", got)
+	}
+	if out, err := h.try("touch /run/grove-roots/grove-mail-postfix@-/usr/x"); err == nil {
+		t.Errorf("the mounted tree can be written: %s", out)
+	}
+	h.inside("machinectl start mail")
+	h.until("machinectl status mail && machinectl shell mail /bin/systemctl is-active multi-user.target </dev/null | grep -q ^active")
+	if got := h.inside("cat /proc/$(machinectl show mail -p Leader --value)/uid_map"); strings.HasPrefix(strings.Join(strings.Fields(got), " "), "0 0 ") {
+		t.Errorf("the guest's root is the host's: %s", got)
+	}
+
+	// A change comes with the next start, and what runs keeps its deployment until then.
+	h.inside("grove uninstall mail postfix && grove gc --keep 1")
+	h.inside("systemctl is-active grove-mail-postfix@-.service && " + smtp)
+	h.inside("grove rollback mail && systemctl restart grove-mail-postfix@-.service && " + smtp)
+	h.inside("machinectl poweroff mail")
+	h.until("! machinectl status mail")
+	h.inside("systemctl stop grove-mail-postfix@-.service")
+	h.until("! grep grove-roots /proc/self/mountinfo")
+	if got := h.inside("grove status mail"); strings.Contains(got, "running") {
+		t.Errorf("nothing runs, and status says\n%s", got)
+	}
+	h.inside("grove disable mail && systemctl daemon-reload && grove fsck && test -z \"$(ls /etc/systemd/nspawn)\"")
+	h.stop()
+}
+
+// host boots a copy of a guest's tree, with grove, its state root and systemd-container inside, and gives its first process.
+func (s site) host(guest string) *booted {
+	s.t.Helper()
+	root := s.path("host")
+	tool(s.t, "cp", "-a", filepath.Join(s.root, "guests", guest, "current/root/."), root)
+	tool(s.t, "cp", "-a", filepath.Join(s.root, "guests", guest, "var/."), filepath.Join(root, "var"))
+	state := filepath.Join(root, "var/lib/grove")
+	if err := os.MkdirAll(state, 0o755); err != nil {
+		s.t.Fatal(err)
+	}
+	tool(s.t, "cp", "-a", s.root+"/.", state)
+	for _, file := range strings.Fields(tool(s.t, "dpkg", "-L", "systemd-container")) {
+		if st, err := os.Stat(file); err != nil || !st.Mode().IsRegular() || strings.Contains(file, "/share/doc/") || strings.Contains(file, "/share/man/") {
+			continue
+		}
+		to := file
+		for _, dir := range []string{"/bin/", "/lib/", "/sbin/"} {
+			if strings.HasPrefix(file, dir) {
+				to = "/usr" + file
+			}
+		}
+		s.copyTo(file, filepath.Join(root, to))
+	}
+	bin := filepath.Join(root, "usr/bin/grove")
+	s.copyTo(program, bin)
+	for _, line := range strings.Split(tool(s.t, "ldd", program), "\n") {
+		if _, lib, ok := strings.Cut(line, "=> "); ok {
+			lib, _, _ = strings.Cut(lib, " ")
+			to := filepath.Join(root, "usr/lib/x86_64-linux-gnu", filepath.Base(lib))
+			if _, err := os.Stat(to); err != nil {
+				s.copyTo(lib, to)
+			}
+		}
+	}
+	b := &booted{s: s, log: s.path("host.log")}
+	log, err := os.Create(b.log)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer log.Close()
+	b.cmd = exec.Command("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--boot", "--machine=grove-test-host", "--private-network",
+		"--capability=all", "--link-journal=no", "--resolv-conf=off", "-D", root)
+	b.cmd.Stdout, b.cmd.Stderr = log, log
+	b.start("grove-test-host")
+	b.until("systemctl is-active -q multi-user.target dbus.service")
+	return b
+}
+
+// copyTo replaces a file: what was copied from the guest may share its inode with nothing, but is not to be written through.
+func (s site) copyTo(from, to string) {
+	s.t.Helper()
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		s.t.Fatal(err)
+	}
+	tool(s.t, "cp", "-L", "--remove-destination", "--preserve=mode", from, to)
+}
