@@ -13,7 +13,7 @@ type hardening struct {
 }
 
 // rootCaps are what servers that start as root commonly need: bind a low port, change to their user, own their files.
-const rootCaps = "CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_FSETID CAP_KILL CAP_NET_BIND_SERVICE CAP_SETGID CAP_SETPCAP CAP_SETUID CAP_SYS_CHROOT"
+const rootCaps = "CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_FSETID CAP_KILL CAP_NET_BIND_SERVICE CAP_SETGID CAP_SETPCAP CAP_SETUID CAP_SYS_CHROOT"
 
 // always are lines that no --without takes away: without them the service could write into the deployment.
 var always = []hardening{
@@ -65,20 +65,16 @@ func hardeningOf(u unitFile) []hardening {
 	return list
 }
 
-// remountCaps would let a service write to the tree after all.
-var remountCaps = []string{"CAP_SYS_ADMIN", "CAP_SYS_RAWIO", "CAP_SYS_MODULE", "CAP_MKNOD"}
-
-// boundingSet is what the package's unit names, else what a server commonly needs, never with remountCaps.
+// boundingSet is what the package's unit names, else what a server commonly needs, and never what leads out of the tree.
 func boundingSet(u unitFile, root bool) string {
 	own := strings.Join(u.all("Service", "CapabilityBoundingSet"), " ")
 	switch {
 	case own != "" && !strings.Contains(own, "~"):
-		names := slices.DeleteFunc(strings.Fields(own), func(c string) bool { return slices.Contains(remountCaps, c) })
-		return strings.Join(names, " ")
+		return safeCaps(own)
 	case root:
 		return rootCaps
 	}
-	return strings.Join(u.all("Service", "AmbientCapabilities"), " ")
+	return safeCaps(strings.Join(u.all("Service", "AmbientCapabilities"), " "))
 }
 
 // runsAsRoot says whether the service's processes start as root.

@@ -150,7 +150,9 @@ func (w *serviceWriter) write() error {
 	if err := w.identity(); err != nil {
 		return err
 	}
-	w.service()
+	if err := w.service(); err != nil {
+		return err
+	}
 	w.mounts()
 	if err := w.binds(); err != nil {
 		return err
@@ -160,7 +162,7 @@ func (w *serviceWriter) write() error {
 		return err
 	}
 	w.line("\n[Install]\nWantedBy=multi-user.target")
-	return nil
+	return checkLines(w.b.String())
 }
 
 // unitSection keeps the description and the order against targets that every host has.
@@ -281,24 +283,29 @@ func findGroup(db accounts.DB, name string) (uint32, bool) {
 }
 
 // service copies what the unit says about its processes.
-func (w *serviceWriter) service() {
+func (w *serviceWriter) service() error {
 	given := w.hardeningKeys()
 	for _, key := range w.u.keys("Service") {
-		reason, drop := dropped[key]
-		if drop {
-			if reason != "" && w.u.one("Service", key) != "" {
-				w.line("# %s= is left out: %s.", key, reason)
-				w.note("%s= is left out: %s", key, reason)
-			}
+		if reason, drop := dropped[key]; drop {
+			w.leaveOut(key, reason)
 			continue
 		}
 		if given[key] {
 			continue // in the hardening below
 		}
+		if _, hardens := given[key]; !hardens && !slices.Contains(carried, key) {
+			w.leaveOut(key, "it is none of those that act inside the guest's tree only")
+			continue
+		}
 		for _, v := range w.u.all("Service", key) {
 			if key == "Type" && v == "dbus" {
 				w.line("# Type=dbus: it has no name on the host's bus.")
 				v = "exec"
+			}
+			v, reason := carry(key, v)
+			if reason != "" {
+				w.leaveOut(key, reason)
+				continue
 			}
 			w.line("%s=%s", key, w.specifiers(v))
 		}
@@ -310,11 +317,23 @@ func (w *serviceWriter) service() {
 	}
 	for _, v := range w.u.all("Service", "EnvironmentFile") {
 		file, optional := strings.CutPrefix(w.specifiers(v), "-")
-		mark := ""
-		if optional {
-			mark = "-"
+		variables, err := environmentFile(w.root, file, optional)
+		if err != nil {
+			return err
 		}
-		w.line("# Read by the host's systemd, hence the host's path.\nEnvironmentFile=%s%s", mark, filepath.Join(w.o.GuestDir, "current/root", file))
+		w.line("# As %s of the guest said when this unit was written.", file)
+		for _, v := range variables {
+			w.line("Environment=%s", v)
+		}
+	}
+	return nil
+}
+
+// leaveOut says that a setting is not carried over, where there is something to say.
+func (w *serviceWriter) leaveOut(key, reason string) {
+	if reason != "" && w.u.one("Service", key) != "" {
+		w.line("# %s= is left out: %s.", key, reason)
+		w.note("%s= is left out: %s", key, reason)
 	}
 }
 
@@ -452,14 +471,19 @@ func (w *serviceWriter) hardening() error {
 		if slices.Contains(w.o.Without, h.key) {
 			continue
 		}
-		value := h.value
-		if own := w.u.one("Service", h.key); own != "" && h.key != "ProtectSystem" && h.key != "MountAPIVFS" && h.key != "CapabilityBoundingSet" {
-			value = strings.Join(w.u.all("Service", h.key), " ") // the package knows better
+		own := w.u.all("Service", h.key)
+		switch {
+		case len(own) == 0 || h.key == "ProtectSystem" || h.key == "MountAPIVFS" || h.key == "CapabilityBoundingSet":
+			w.line("# %s\n%s=%s", h.why, h.key, h.value)
+		case weakens(h.key, own[len(own)-1]):
+			w.note("%s=%s of the package is not followed: --without %s does", h.key, own[len(own)-1], h.key)
+			w.line("# %s The package's %s is not followed.\n%s=%s", h.why, own[len(own)-1], h.key, h.value)
+		default: // the package knows better; each value on a line of its own, as a ~ is for all of its line
 			w.line("# %s The package's own choice.", h.why)
-		} else {
-			w.line("# %s", h.why)
+			for _, v := range own {
+				w.line("%s=%s", h.key, v)
+			}
 		}
-		w.line("%s=%s", h.key, value)
 	}
 	return nil
 }

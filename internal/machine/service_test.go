@@ -19,6 +19,7 @@ func guestTree(t *testing.T) string {
 	root := t.TempDir()
 	for name, text := range map[string]string{
 		"etc/passwd":                              "root:x:0:0::/root:/bin/sh\nweb:x:977:976:Web:/srv/web:/bin/false\n",
+		"etc/default/web":                         "# c\nA=1\nB=\"two % \\\\ words\"\nexport C=3\n",
 		"etc/group":                               "root:x:0:\nweb:x:976:\nssl:x:500:web\n",
 		"usr/lib/systemd/system/web.service":      "[Unit]\nDescription=Web %i server\nAfter=network-online.target other.service\n\n[Service]\nType=dbus\nBusName=org.web\nUser=web\nSupplementaryGroups=ssl nosuch\nExecStart=/usr/sbin/web \\\n  # between\n  --pid /run/web/pid\nPIDFile=/run/web/pid\nRuntimeDirectory=web\nStateDirectory=web web/cache\nStateDirectoryMode=0750\nEnvironmentFile=-/etc/default/web\nAmbientCapabilities=CAP_NET_BIND_SERVICE\nRestrictAddressFamilies=AF_UNIX\n",
 		"etc/systemd/system/web.service.d/a.conf": "[Service]\nExecStart=\nExecStart=/usr/sbin/web --more\nRestart=always\n",
@@ -69,7 +70,7 @@ func TestMakeService(t *testing.T) {
 	for _, want := range []string{
 		"After=network-online.target\n", "User=977\nGroup=976\n", "SupplementaryGroups=500\n", "Environment=USER=web LOGNAME=web HOME=/srv/web\n",
 		"ExecStart=/usr/sbin/web --more\n", "Restart=always\n", "Type=exec\n", "PIDFile=/run/grove/grove-g-web/web/pid\n",
-		"EnvironmentFile=-/state/guests/g/current/root/etc/default/web\n", "RuntimeDirectory=grove/grove-g-web grove/grove-g-web/web\n",
+		"Environment=\"A=1\"\nEnvironment=\"B=two %% \\\\\\\\ words\"\n", "RuntimeDirectory=grove/grove-g-web grove/grove-g-web/web\n",
 		"Environment=RUNTIME_DIRECTORY=/run/web\n", "Environment=STATE_DIRECTORY=/var/lib/web:/var/lib/web/cache\n",
 		"BindPaths=/run/grove/grove-g-web:/run\n", "Requires=grove-tree-g-web.service\n", "RootDirectory=/run/grove-roots/grove-g-web\n", "CapabilityBoundingSet=CAP_NET_BIND_SERVICE\n",
 		"RestrictAddressFamilies=AF_UNIX\n", "NoNewPrivileges=yes\n", "ProtectSystem=strict\n", "AmbientCapabilities=CAP_NET_BIND_SERVICE\n",
