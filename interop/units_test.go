@@ -56,8 +56,48 @@ func TestUnitsOfTheHost(t *testing.T) {
 	h.stop()
 }
 
+// Each command of the manual's chapter is typed on a booted host, in order; one that begins with "! " has to fail.
+func TestTenGuests(t *testing.T) {
+	need(t, "systemd-nspawn", "nsenter", "machinectl", "dpkg")
+	r := meadowRoad(t, "medium")
+	s := newSite(t)
+	srv := s.path("srv")
+	s.grove("compose", r.manifest, "--repo", srv)
+	s.grove("remote", "add", "dist", "file://"+srv, "--no-gpg-verify")
+	s.grove("create", "host", "dist:"+r.ref)
+	s.grove("run", "host", "--", "systemctl", "mask", "systemd-networkd-wait-online.service")
+	world := meadow(t, "medium")
+	h := s.host("host", "--bind-ro="+srv+":/srv/meadow", "--bind-ro="+world)
+	h.inside("grove delete host --yes && grove remote delete dist")
+	_, chapter, ok := strings.Cut(read(t, "../doc/manual.md"), "\n## Ten guests on one host\n")
+	if !ok {
+		t.Fatal("the manual has no chapter about ten guests")
+	}
+	chapter, _, _ = strings.Cut(chapter, "\n## ")
+	commands := 0
+	for _, line := range strings.Split(chapter, "\n") {
+		command, ok := strings.CutPrefix(line, "    ")
+		if !ok {
+			continue
+		}
+		commands++
+		out := h.inside(command)
+		t.Logf("# %s\n%s", command, out)
+		if command == "machinectl poweroff guest1" {
+			h.until("! machinectl status guest1") // a person would look, too
+		}
+	}
+	if commands < 25 {
+		t.Errorf("found only %d commands", commands)
+	}
+	if left := h.inside("find /etc/systemd /var/lib/machines /run/grove-roots -name '*grove*' -type f; grep -c var/lib/grove /proc/self/mountinfo || true"); left != "0" {
+		t.Errorf("left on the host: %s", left)
+	}
+	h.stop()
+}
+
 // host boots a copy of a guest's tree, with grove, its state root and systemd-container inside, and gives its first process.
-func (s site) host(guest string) *booted {
+func (s site) host(guest string, more ...string) *booted {
 	s.t.Helper()
 	root := s.path("host")
 	tool(s.t, "cp", "-a", filepath.Join(s.root, "guests", guest, "current/root/."), root)
@@ -96,8 +136,9 @@ func (s site) host(guest string) *booted {
 		s.t.Fatal(err)
 	}
 	defer log.Close()
-	b.cmd = exec.Command("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--boot", "--machine=grove-test-host", "--private-network",
+	args := append(more, "--quiet", "--register=no", "--keep-unit", "--boot", "--machine=grove-test-host", "--private-network",
 		"--capability=all", "--link-journal=no", "--resolv-conf=off", "-D", root)
+	b.cmd = exec.Command("systemd-nspawn", args...)
 	b.cmd.Stdout, b.cmd.Stderr = log, log
 	b.start("grove-test-host")
 	b.until("systemctl is-active -q multi-user.target dbus.service")

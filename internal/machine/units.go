@@ -228,13 +228,16 @@ func RemoveHostFiles(guestDir, unit string) ([]string, error) {
 			left = append(left, f)
 			continue
 		}
-		if err := durable.Remove(f.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		err := durable.Remove(f.Path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return out, err
 		}
 		if d := filepath.Dir(f.Path); strings.HasSuffix(d, ".service.d") {
 			_ = os.Remove(d) // if it is empty now
 		}
-		out = append(out, f.Path)
+		if err == nil {
+			out = append(out, f.Path)
+		}
 	}
 	if len(left) == 0 {
 		err := durable.Remove(filepath.Join(guestDir, recordName))
