@@ -33,6 +33,17 @@ Without ID: the one that the current was made from. The old deployment comes bac
 		})
 }
 
+func (a *app) finalize() *cobra.Command {
+	return verb("finalize NAME", "make the staged deployment current", `
+For what grove upgrade --stage made. /etc is merged now, from what the current deployment has by now. Where the
+guest was changed since, what was staged counts no more, and is to be staged again.`, cobra.ExactArgs(1),
+		func(cmd *cobra.Command, args []string) error {
+			return a.change(&changeFlags{}, func(e guest.Env, _ guest.Options) (guest.Change, error) {
+				return guest.Finalize(cmd.Context(), e, args[0])
+			})
+		})
+}
+
 func (a *app) pin() *cobra.Command { return a.pinVerb("pin", "keep a deployment from gc", true) }
 func (a *app) unpin() *cobra.Command {
 	return a.pinVerb("unpin", "let gc take a deployment again", false)

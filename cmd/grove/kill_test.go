@@ -35,15 +35,21 @@ func TestKill(t *testing.T) {
 	at("install", "mail", "hello")
 	at("install", "mail", "tool-in-opt")
 	at("remote", "add", "copse", "file://"+srv, "--no-gpg-verify", "--force")
+	staged := filepath.Join(t.TempDir(), "staged")
+	mustLink(t, seed, staged)
+	mustGrove(t, staged, "upgrade", "mail", "--stage")
 	for _, v := range []struct {
 		name    string
 		args    []string
-		between bool // states between old and new are fine: what it does to each deployment is whole by itself
+		seed    string // another state root to begin with
+		between bool   // states between old and new are fine: what it does to each deployment is whole by itself
 	}{
 		{name: "create", args: []string{"create", "web", "copse:" + w.Ref}},
 		{name: "install", args: []string{"install", "mail", "greeter"}},
 		{name: "uninstall", args: []string{"uninstall", "mail", "hello"}},
 		{name: "upgrade", args: []string{"upgrade", "mail"}},
+		{name: "upgrade --stage", args: []string{"upgrade", "mail", "--stage"}},
+		{name: "finalize", args: []string{"finalize", "mail"}, seed: staged},
 		{name: "rollback", args: []string{"rollback", "mail", "2"}},
 		{name: "pin", args: []string{"pin", "mail", "1"}},
 		{name: "delete", args: []string{"delete", "mail", "--yes"}},
@@ -51,7 +57,10 @@ func TestKill(t *testing.T) {
 	} {
 		t.Run(v.name, func(t *testing.T) {
 			t.Parallel()
-			killVerb(t, seed, v.args, v.between)
+			if v.seed == "" {
+				v.seed = seed
+			}
+			killVerb(t, v.seed, v.args, v.between)
 		})
 	}
 }
@@ -143,7 +152,7 @@ func guestsOf(t *testing.T, root string) string {
 	for _, g := range all {
 		fmt.Fprintf(&b, "%s on %s asks for %v\n", g.Name, g.Base.Commit, g.Requested)
 		for _, d := range g.Deployments {
-			fmt.Fprintf(&b, "  %s current %v pinned %v %v\n", d.Commit, d.Current, d.Pinned, d.Layered)
+			fmt.Fprintf(&b, "  %s current %v pinned %v staged %v %v\n", d.Commit, d.Current, d.Pinned, d.Staged, d.Layered)
 		}
 	}
 	return b.String()

@@ -155,10 +155,11 @@ To take a package of the base away, use grove override remove.`,
 
 func (a *app) upgrade() *cobra.Command {
 	var flags changeFlags
-	var all, check, preview, exit77 bool
+	var all, check, preview, exit77, stage bool
 	cmd := verb("upgrade NAME...|--all", "bring guests to the newest base and packages", `
 Pulls the newest commit of the guest's base, solves its layers anew against it, merges /etc, keeps /var,
-and makes the result current. --check and --preview only say what would come.`,
+and makes the result current. --check and --preview only say what would come. --stage makes the deployment
+but leaves the current one current until grove finalize NAME; status shows it as staged.`,
 		nil, func(cmd *cobra.Command, args []string) error {
 			flags.dryRun = flags.dryRun || check || preview
 			names, err := a.guestNames(args, all)
@@ -168,6 +169,7 @@ and makes the result current. --check and --preview only say what would come.`,
 			changed := false
 			for _, name := range names {
 				err := a.change(&flags, func(e guest.Env, o guest.Options) (guest.Change, error) {
+					o.Stage = stage
 					c, err := guest.Upgrade(cmd.Context(), e, name, o)
 					changed = changed || !c.Unchanged
 					return c, err
@@ -182,6 +184,7 @@ and makes the result current. --check and --preview only say what would come.`,
 			return nil
 		})
 	flags.add(cmd)
+	cmd.Flags().BoolVar(&stage, "stage", false, "make the deployment, to be made current later")
 	cmd.Flags().BoolVar(&all, "all", false, "every guest of the state root")
 	cmd.Flags().BoolVar(&check, "check", false, "only say whether there is something newer")
 	cmd.Flags().BoolVar(&preview, "preview", false, "only show which packages would change")

@@ -16,6 +16,9 @@ import (
 // printChange says what a change did, packages first.
 func (a *app) printChange(c guest.Change) {
 	switch {
+	case c.Unchanged && c.Staged != 0:
+		a.printf("%s: nothing newer than deployment %d, which is staged; grove finalize %s makes it current\n", c.Guest, c.Staged, c.Guest)
+		return
 	case c.Unchanged:
 		a.printf("%s: nothing to do, deployment %d stays\n", c.Guest, c.From)
 		for _, s := range c.Satisfied {
@@ -36,6 +39,10 @@ func (a *app) printChange(c guest.Change) {
 		a.printf("  /etc/%s: changed here and by the packages; yours stays (the new default: /usr/etc/%s)\n", p, p)
 	}
 	if c.DryRun {
+		return
+	}
+	if c.Staged != 0 {
+		a.printf("%s: deployment %d is staged, %s; grove finalize %s makes it current\n", c.Guest, c.Staged, c.Commit[:12], c.Guest)
 		return
 	}
 	if c.From == 0 {
@@ -172,6 +179,9 @@ func (a *app) printStatus(s guest.Status) {
 		var notes []string
 		if d.Pinned {
 			notes = append(notes, "pinned")
+		}
+		if d.Staged {
+			notes = append(notes, "staged")
 		}
 		if d.Running {
 			notes = append(notes, "running")

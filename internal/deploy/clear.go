@@ -213,6 +213,9 @@ func (g *Guest) clearPending(number string) error {
 	} else if err != nil && !errors.Is(err, ErrNone) {
 		return err
 	}
+	if g.stagedID() == id {
+		return g.settle(id)
+	}
 	if d, err := os.Open(filepath.Join(g.deploymentsDir(), strconv.Itoa(id))); err == nil {
 		busy := errors.Is(durable.LockDir(int(d.Fd())), durable.ErrBusy)
 		d.Close()

@@ -136,6 +136,8 @@ type Deployment struct {
 	From       int    // number of the deployment that was current when this was made; 0 = none
 	Current    bool
 	Running    bool
+	Staged     bool   // made to become current later, by Finalize
+	Stale      bool   // staged, and the guest changed since: Finalize refuses it
 	Damaged    string // why its record can not be read: then only ID, Current and Running are known; "" = it can
 
 	dir string
@@ -284,6 +286,9 @@ func (g *Guest) deployment(id int, used roots) (*Deployment, error) {
 		return nil, fmt.Errorf("guest %s: deployment %d: %w", g.name, id, err)
 	}
 	d.Pinned, d.Version, d.BaseRef, d.BaseCommit, d.From = r.Pinned, r.Version, r.BaseRef, r.BaseCommit, r.From
+	current, err := g.currentID()
+	d.Staged = g.stagedID() == id && !d.Current
+	d.Stale = d.Staged && (err != nil || d.From != current)
 	return d, nil
 }
 

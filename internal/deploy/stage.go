@@ -38,7 +38,7 @@ type Final struct {
 
 	MergeFrom *Deployment // whose local changes of /etc are taken over; nil for a new guest
 	Pin       bool
-	NoCurrent bool // keep it beside the current one
+	Later     bool // stage it: Finalize makes it current
 }
 
 // Stage begins a deployment with the guest's next number. What killed runs left of this guest is cleared first.
@@ -90,7 +90,7 @@ func (st *Staged) Abort() error {
 	return err
 }
 
-// Finish completes the deployment and makes it current. On an error nothing changed, but that Finish may have
+// Finish completes the deployment and makes it current, or with Later the staged one. On an error nothing changed, but that Finish may have
 // filled in what /var lacked; the caller still aborts.
 //
 //	errors  fs.ErrNotExist if the commit is not in the repo or Root was not made
@@ -125,10 +125,12 @@ func (st *Staged) finish(ctx context.Context, f Final, r *Report) error {
 	if err := durable.SyncFS(st.dir); err != nil {
 		return err
 	}
-	filled, err := g.store.fillVar(st.Root(), g.VarDir())
-	r.VarFilled = filled
-	if err != nil {
-		return fmt.Errorf("fill /var: %w", err)
+	if !f.Later {
+		filled, err := g.store.fillVar(st.Root(), g.VarDir())
+		r.VarFilled = filled
+		if err != nil {
+			return fmt.Errorf("fill /var: %w", err)
+		}
 	}
 	return st.publish(f)
 }
@@ -169,7 +171,11 @@ func (st *Staged) publish(f Final) error {
 	final := filepath.Join(g.deploymentsDir(), strconv.Itoa(st.ID))
 	err := durable.RenameNoReplace(st.dir, final)
 	if err == nil {
-		if err = durable.SyncDir(g.deploymentsDir()); err == nil && !f.NoCurrent {
+		switch err = durable.SyncDir(g.deploymentsDir()); {
+		case err != nil:
+		case f.Later:
+			err = g.markStaged(st.ID)
+		default:
 			err = durable.Swap(g.currentLink(), "deployments/"+strconv.Itoa(st.ID))
 		}
 		if err == nil {

@@ -43,6 +43,7 @@ type Options struct {
 	Refresh    bool     // ask sources for new metadata
 	Pull       bool     // ask the base's remote for a new commit
 	Lock       *manifest.Lock
+	Stage      bool // make the deployment, but leave the current one current: Finalize changes that
 }
 
 // Change is what an operation did, or would do.
@@ -53,6 +54,7 @@ type Change struct {
 	Commit    string      `json:"commit,omitempty"`
 	Unchanged bool        `json:"unchanged"`
 	DryRun    bool        `json:"dry_run,omitempty"`
+	Staged    int         `json:"staged,omitempty"` // deployment that grove finalize makes current
 	Packages  PackageDiff `json:"packages"`
 	Installed int         `json:"installed,omitempty"` // packages in the new deployment
 	Etc       EtcReport   `json:"etc"`
@@ -214,6 +216,39 @@ func Rollback(ctx context.Context, e Env, name string, id int) (Change, error) {
 	}, nil
 }
 
+// Finalize makes the staged deployment of a guest current.
+func Finalize(ctx context.Context, e Env, name string) (Change, error) {
+	g, release, err := e.hold(ctx, name)
+	if err != nil {
+		return Change{}, err
+	}
+	defer release()
+	to, err := g.Staged()
+	if err != nil {
+		return Change{}, err
+	}
+	from, err := g.Current()
+	if err != nil {
+		return Change{}, err
+	}
+	if to == nil || to.Stale {
+		return Change{}, fmt.Errorf("guest %s has no staged deployment that was made from its current one, %d; grove upgrade --stage makes one: %w", name, from.ID, ErrUnsuited)
+	}
+	diff, err := diffRoots(from.Root(), to.Root())
+	if err != nil {
+		return Change{}, err
+	}
+	rep, err := g.Finalize(ctx)
+	if err != nil {
+		return Change{}, err
+	}
+	return Change{
+		Guest: name, From: from.ID, To: to.ID, Commit: to.Commit.String(), Packages: diff,
+		Etc: EtcReport{Kept: rep.EtcKept, Conflicts: rep.EtcConflicts}, VarFilled: len(rep.VarFilled),
+		Base: BaseState{to.BaseRef, to.BaseCommit, to.Version},
+	}, nil
+}
+
 // rollbackTarget finds where to go back to.
 func rollbackTarget(g *deploy.Guest, id int) (from, to deploy.Deployment, err error) {
 	all, err := g.Deployments()
@@ -237,6 +272,8 @@ func rollbackTarget(g *deploy.Guest, id int) (from, to deploy.Deployment, err er
 		}
 	}
 	switch {
+	case to.Staged:
+		return from, to, fmt.Errorf("deployment %d of guest %s never was current, only staged; grove finalize is for it: %w", id, g.Name(), ErrUnsuited)
 	case to.Damaged != "":
 		return from, to, errors.New(to.Damaged)
 	case id != 0 && id == from.ID:

@@ -56,6 +56,14 @@ func (e Env) make(ctx context.Context, g *deploy.Guest, m manifest.Manifest, o O
 		_, err := keepRepoFiles(g, o.RepoFiles)
 		return c, err
 	}
+	waiting, err := g.Staged()
+	if err != nil {
+		return c, err
+	}
+	if o.Stage && waiting != nil && !waiting.Stale && waiting.Commit == res.Commit && o.sameIntent(waiting, m) {
+		c.Unchanged, c.Staged = true, waiting.ID
+		return c, nil
+	}
 	if c.Packages, c.Installed, err = packageDiff(cur, st, res.Lock); err != nil {
 		return c, err
 	}
@@ -68,7 +76,7 @@ func (e Env) make(ctx context.Context, g *deploy.Guest, m manifest.Manifest, o O
 	}
 	rep, err := st.Finish(ctx, deploy.Final{
 		Commit: res.Commit, Manifest: m.Encode(), Lock: res.Lock.Encode(), Created: e.Now(), Version: res.Lock.CommitVersion,
-		BaseRef: base.Ref, BaseCommit: base.Commit, MergeFrom: cur,
+		BaseRef: base.Ref, BaseCommit: base.Commit, MergeFrom: cur, Later: o.Stage && cur != nil,
 	})
 	if err != nil {
 		if now, nerr := g.Current(); nerr != nil || now.ID != st.ID { // else only its last sync failed
@@ -76,10 +84,22 @@ func (e Env) make(ctx context.Context, g *deploy.Guest, m manifest.Manifest, o O
 		}
 		return c, err
 	}
+	if o.Stage && cur != nil {
+		c.Staged = st.ID
+		return c, dropStaged(ctx, g, waiting)
+	}
 	c.To = st.ID
 	c.Etc = EtcReport{Kept: rep.EtcKept, Conflicts: rep.EtcConflicts}
 	c.VarFilled = len(rep.VarFilled)
 	return c, nil
+}
+
+// dropStaged removes a deployment that was staged, in whose place another is now.
+func dropStaged(ctx context.Context, g *deploy.Guest, d *deploy.Deployment) error {
+	if d == nil || d.Pinned || d.Running {
+		return nil
+	}
+	return g.RemoveDeployment(ctx, d.ID)
 }
 
 // checkRepoFiles refuses what would not be found again: only *.repo files are, each by its name.

@@ -39,6 +39,7 @@ type Deployment struct {
 	Current  bool      `json:"current"`
 	Pinned   bool      `json:"pinned"`
 	Running  bool      `json:"running"`
+	Staged   bool      `json:"staged,omitempty"` // grove finalize makes it current
 	Packages int       `json:"packages"`
 	Layered  []string  `json:"layered"`
 	BaseRef  string    `json:"base_ref"`
@@ -156,7 +157,7 @@ func RuleOf(e Env, name string) (deploy.Rule, error) {
 func (e Env) describe(d deploy.Deployment) Deployment {
 	out := Deployment{
 		ID: d.ID, Commit: d.Commit.String(), Version: d.Version, Created: d.Created.UTC().Truncate(time.Second), Current: d.Current,
-		Pinned: d.Pinned, Running: d.Running, BaseRef: d.BaseRef, Layered: []string{}, Damaged: d.Damaged,
+		Pinned: d.Pinned, Running: d.Running, Staged: d.Staged && !d.Stale, BaseRef: d.BaseRef, Layered: []string{}, Damaged: d.Damaged,
 	}
 	if d.Damaged != "" {
 		return out
