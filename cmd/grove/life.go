@@ -159,7 +159,8 @@ func (a *app) upgrade() *cobra.Command {
 	cmd := verb("upgrade NAME...|--all", "bring guests to the newest base and packages", `
 Pulls the newest commit of the guest's base, solves its layers anew against it, merges /etc, keeps /var,
 and makes the result current. --check and --preview only say what would come. --stage makes the deployment
-but leaves the current one current until grove finalize NAME; status shows it as staged.`,
+but leaves the current one current until grove finalize NAME; status shows it as staged. Hooks in
+/etc/grove/hooks.d and hooks/NAME.d of the state root can prevent the change or take it back (see the manual).`,
 		nil, func(cmd *cobra.Command, args []string) error {
 			flags.dryRun = flags.dryRun || check || preview
 			names, err := a.guestNames(args, all)

@@ -44,10 +44,10 @@ func (g *Guest) Staged() (*Deployment, error) {
 }
 
 // Finalize makes the staged deployment current. Its /etc is merged now, from what the current one has by now, and what
-// /var lacks is filled in. Until the last step the guest is as it was, and Finalize can be run again.
+// /var lacks is filled in. before is asked then; its error ends it. Until the last step the guest is as it was, and Finalize can be run again.
 //
 //	errors  *NotFoundError where nothing is staged; ErrRunning
-func (g *Guest) Finalize(ctx context.Context) (Report, error) {
+func (g *Guest) Finalize(ctx context.Context, before func() error) (Report, error) {
 	var r Report
 	d, err := g.Staged()
 	if err != nil {
@@ -75,6 +75,9 @@ func (g *Guest) Finalize(ctx context.Context) (Report, error) {
 	}
 	if err := durable.SyncFS(d.dir); err != nil {
 		return r, err
+	}
+	if err := before(); err != nil {
+		return r, fmt.Errorf("finalize deployment %d of guest %s: %w", d.ID, g.name, err)
 	}
 	if r.VarFilled, err = g.store.fillVar(d.Root(), g.VarDir()); err != nil {
 		return r, fmt.Errorf("finalize deployment %d of guest %s: fill /var: %w", d.ID, g.name, err)

@@ -39,6 +39,8 @@ type Final struct {
 	MergeFrom *Deployment // whose local changes of /etc are taken over; nil for a new guest
 	Pin       bool
 	Later     bool // stage it: Finalize makes it current
+
+	Before func() error // asked last before it becomes current, not with Later; an error prevents it; nil = nobody is asked
 }
 
 // Stage begins a deployment with the guest's next number. What killed runs left of this guest is cleared first.
@@ -124,6 +126,11 @@ func (st *Staged) finish(ctx context.Context, f Final, r *Report) error {
 	}
 	if err := durable.SyncFS(st.dir); err != nil {
 		return err
+	}
+	if !f.Later && f.Before != nil {
+		if err := f.Before(); err != nil {
+			return err
+		}
 	}
 	if !f.Later {
 		filled, err := g.store.fillVar(st.Root(), g.VarDir())

@@ -31,6 +31,7 @@ type Env struct {
 	NoGPGCheck bool
 	Wait       time.Duration // how long to wait for another grove at work; 0 = not at all
 
+	HookDir  string                                  // of the host's hooks; "" = none but each guest's own
 	Solve    func(solve.Request) (solve.Plan, error) // nil = in this process
 	Progress func(compose.Event)
 }
@@ -238,8 +239,12 @@ func Finalize(ctx context.Context, e Env, name string) (Change, error) {
 	if err != nil {
 		return Change{}, err
 	}
-	rep, err := g.Finalize(ctx)
+	h := hooked{guest: g, id: to.ID, from: from.ID, root: to.Root()}
+	rep, err := g.Finalize(ctx, func() error { return e.runHooks(ctx, hookBefore, h) })
 	if err != nil {
+		return Change{}, err
+	}
+	if err := e.checkAfter(ctx, h); err != nil {
 		return Change{}, err
 	}
 	return Change{

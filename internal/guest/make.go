@@ -74,7 +74,9 @@ func (e Env) make(ctx context.Context, g *deploy.Guest, m manifest.Manifest, o O
 	if err != nil {
 		return c, err
 	}
+	h := hooked{guest: g, id: st.ID, from: c.From, root: st.Root()}
 	rep, err := st.Finish(ctx, deploy.Final{
+		Before: func() error { return e.runHooks(ctx, hookBefore, h) },
 		Commit: res.Commit, Manifest: m.Encode(), Lock: res.Lock.Encode(), Created: e.Now(), Version: res.Lock.CommitVersion,
 		BaseRef: base.Ref, BaseCommit: base.Commit, MergeFrom: cur, Later: o.Stage && cur != nil,
 	})
@@ -87,6 +89,14 @@ func (e Env) make(ctx context.Context, g *deploy.Guest, m manifest.Manifest, o O
 	if o.Stage && cur != nil {
 		c.Staged = st.ID
 		return c, dropStaged(ctx, g, waiting)
+	}
+	now, err := g.Current()
+	if err != nil {
+		return c, err
+	}
+	h.root = now.Root()
+	if err := e.checkAfter(ctx, h); err != nil {
+		return c, errors.Join(err, undo())
 	}
 	c.To = st.ID
 	c.Etc = EtcReport{Kept: rep.EtcKept, Conflicts: rep.EtcConflicts}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"grove/internal/deploy"
+	"grove/internal/sandbox"
+)
+
+// hookSeconds is how long a hook may take.
+const hookSeconds = 100
+
+// Phases of a change that hooks are told.
+const (
+	hookBefore = "before" // the deployment is whole, and becomes current next: a hook that fails prevents it
+	hookAfter  = "after"  // it is current: a hook that fails takes it back
+)
+
+// hooked is a change that hooks are run for.
+type hooked struct {
+	guest    *deploy.Guest
+	id, from int
+	root     string
+}
+
+// hooks are the executables of the host's hooks folder, then of the guest's own, each by name. Names with a dot in
+// front or ~ at the end, and files that are not executable, are no hooks.
+func (e Env) hooks(guest string) ([]string, error) {
+	var out []string
+	for _, dir := range []string{e.HookDir, filepath.Join(e.Store.Root(), "hooks", guest+".d")} {
+		if dir == "" {
+			continue
+		}
+		ents, err := os.ReadDir(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read hooks: %w", err)
+		}
+		for _, d := range ents {
+			path := filepath.Join(dir, d.Name())
+			st, err := os.Stat(path)
+			if err != nil {
+				return nil, fmt.Errorf("read hooks: %w", err)
+			}
+			if strings.HasPrefix(d.Name(), ".") || strings.HasSuffix(d.Name(), "~") || !st.Mode().IsRegular() || st.Mode()&0o111 == 0 {
+				continue
+			}
+			out = append(out, path)
+		}
+	}
+	return out, nil
+}
+
+// runHooks runs the hooks one after another until one fails.
+func (e Env) runHooks(ctx context.Context, phase string, h hooked) error {
+	list, err := e.hooks(h.guest.Name())
+	if err != nil {
+		return err
+	}
+	for _, path := range list {
+		// timeout(1) ends what the hook started, too.
+		_, err := sandbox.HostTool(ctx, nil, "timeout", "--kill-after=5", strconv.Itoa(hookSeconds), "env",
+			"GROVE_PHASE="+phase, "GROVE_GUEST="+h.guest.Name(), "GROVE_DEPLOYMENT="+strconv.Itoa(h.id), "GROVE_PREVIOUS="+strconv.Itoa(h.from),
+			"GROVE_TREE="+h.root, "GROVE_VAR="+h.guest.VarDir(), "GROVE_ROOT="+e.Store.Root(), path, phase)
+		if err != nil {
+			return fmt.Errorf("hook %s %s: %w", path, phase, err)
+		}
+	}
+	return nil
+}
+
+// checkAfter runs the hooks that judge the deployment that is current now, and goes back where one fails.
+func (e Env) checkAfter(ctx context.Context, h hooked) error {
+	err := e.runHooks(ctx, hookAfter, h)
+	if err == nil || h.from == 0 {
+		return err
+	}
+	if berr := h.guest.SetCurrent(context.WithoutCancel(ctx), h.from); berr != nil {
+		return errors.Join(err, fmt.Errorf("go back to deployment %d: %w", h.from, berr))
+	}
+	return fmt.Errorf("guest %s: rolled back to deployment %d: deployment %d: %w", h.guest.Name(), h.from, h.id, err)
+}
