@@ -35,6 +35,10 @@ func TestKill(t *testing.T) {
 	at("install", "mail", "hello")
 	at("install", "mail", "tool-in-opt")
 	at("remote", "add", "copse", "file://"+srv, "--no-gpg-verify", "--force")
+	manifest := filepath.Join(t.TempDir(), "mail.yaml")
+	if err := os.WriteFile(manifest, []byte("base: copse:"+w.Ref+"\npackages: [greeter]\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	staged := filepath.Join(t.TempDir(), "staged")
 	mustLink(t, seed, staged)
 	mustGrove(t, staged, "upgrade", "mail", "--stage")
@@ -50,6 +54,9 @@ func TestKill(t *testing.T) {
 		{name: "upgrade", args: []string{"upgrade", "mail"}},
 		{name: "upgrade --stage", args: []string{"upgrade", "mail", "--stage"}},
 		{name: "finalize", args: []string{"finalize", "mail"}, seed: staged},
+		{name: "rebase", args: []string{"rebase", "mail", "copse:" + w.Ref}},
+		{name: "override", args: []string{"override", "remove", "mail", "motd"}},
+		{name: "apply", args: []string{"apply", "mail", manifest}},
 		{name: "rollback", args: []string{"rollback", "mail", "2"}},
 		{name: "pin", args: []string{"pin", "mail", "1"}},
 		{name: "delete", args: []string{"delete", "mail", "--yes"}},
