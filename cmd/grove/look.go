@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -228,7 +229,7 @@ func (a *app) history() *cobra.Command {
 }
 
 func (a *app) diff() *cobra.Command {
-	var packagesOnly bool
+	var packagesOnly, logs bool
 	cmd := verb("diff NAME [ID [ID]]", "what differs between two deployments, packages then files", `
 Without numbers: the current deployment against the one before it, or against its base where it is the first.
 With one: that deployment against the current one. With two: the first against the second.`, cobra.RangeArgs(1, 3),
@@ -252,9 +253,15 @@ With one: that deployment against the current one. With two: the first against t
 			if err != nil {
 				return err
 			}
+			if logs {
+				if err := d.AddChangelogs(e); err != nil {
+					return err
+				}
+			}
 			return a.show(d, func() { a.printDiff(d, packagesOnly) })
 		})
 	cmd.Flags().BoolVar(&packagesOnly, "packages", false, "only the packages")
+	cmd.Flags().BoolVar(&logs, "changelogs", false, "also what the changelogs of upgraded and downgraded packages say")
 	return cmd
 }
 
@@ -265,6 +272,12 @@ func (a *app) printDiff(d guest.Diff, packagesOnly bool) {
 	}
 	a.printf("%s: %s -> %d\n", d.Guest, from, d.To)
 	a.printPackages(d.Packages)
+	for _, l := range d.Changelogs {
+		a.printf("  %s\n", l.Package)
+		for _, c := range l.Entries {
+			a.printf("    %s %s\n      %s\n", time.Unix(c.Time, 0).UTC().Format("2006-01-02"), c.Name, strings.ReplaceAll(c.Text, "\n", "\n      "))
+		}
+	}
 	if packagesOnly {
 		return
 	}

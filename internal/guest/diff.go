@@ -207,6 +207,8 @@ type Diff struct {
 	Packages PackageDiff  `json:"packages"`
 	Files    []FileChange `json:"files,omitempty"`
 	Etc      []FileChange `json:"etc,omitempty"` // local changes of the newer side against its own defaults
+
+	Changelogs []Changelog `json:"changelogs,omitempty"` // set by AddChangelogs
 }
 
 // Compare gives the difference of two deployments, packages and files. With from 0 the newer one is
@@ -257,6 +259,27 @@ func Compare(e Env, name string, from, to int) (Diff, error) {
 		d.Etc = append(d.Etc, FileChange{Path: "/etc/" + c.Path, Kind: c.Kind.String()})
 	}
 	return d, nil
+}
+
+// AddChangelogs adds what the changelogs of the packages say that differ; against a base there is nothing to add.
+func (d *Diff) AddChangelogs(e Env) error {
+	if d.From == 0 {
+		return nil
+	}
+	g, err := e.Store.Guest(d.Guest)
+	if err != nil {
+		return err
+	}
+	a, err := g.Deployment(d.From)
+	if err != nil {
+		return err
+	}
+	b, err := g.Deployment(d.To)
+	if err != nil {
+		return err
+	}
+	d.Changelogs, err = changelogs(a.Root(), b.Root())
+	return err
 }
 
 func pickDeployment(g *deploy.Guest, id int) (*deploy.Deployment, error) {

@@ -12,4 +12,5 @@ var (
 	WhyOf        = why
 	ReadIn       = readIn
 	CheckRepo    = checkRepoFiles
+	MoreEntries  = moreEntries
 )
