@@ -33,7 +33,7 @@ func (a *app) repo() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return usage("say a verb; grove repo --help lists them") }}
 	cmd.PersistentFlags().StringVar(&v.dir, "repo", "", "the repository (default: the state root's)")
 	cmd.AddCommand(v.init(), v.commit(), v.checkout(), v.ls(), v.cat(), v.diff(), v.log(), v.show(), v.refs(), v.revParse(),
-		v.pullLocal(), v.prune(), v.fsck(), v.summary(), v.config())
+		v.pullLocal(), v.prune(), v.fsck(), v.summary(), v.config(), v.export(), v.reset())
 	return cmd
 }
 
@@ -57,7 +57,7 @@ func (v *repoVerbs) init() *cobra.Command {
 
 func (v *repoVerbs) commit() *cobra.Command {
 	var o commitFlags
-	cmd := verb("commit -b BRANCH [--tree=dir=PATH|--tree=ref=REF]... [PATH]", "commit a directory", `
+	cmd := verb("commit -b BRANCH [--tree=dir=PATH|tar=FILE|ref=REF]... [PATH]", "commit a directory, an archive or other commits", `
 Prints the commit's checksum. Several --tree are laid over one another, the last on top.`, cobra.MaximumNArgs(1),
 		func(cmd *cobra.Command, args []string) error {
 			r, err := v.open()

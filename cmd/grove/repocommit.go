@@ -22,7 +22,8 @@ import (
 type commitFlags struct {
 	branch, subject, body, timestamp, parent string
 	trees, metadata, bindRefs                []string
-	orphan, noBindings, known, composefs     bool
+	orphan, noBindings, known                bool
+	composefs, parents                       bool
 	o                                        repo.CommitTreeOptions
 	uid, gid                                 int
 }
@@ -34,9 +35,10 @@ func (c *commitFlags) add(cmd *cobra.Command) {
 	f.StringVarP(&c.body, "body", "m", "", "a longer text")
 	f.StringVar(&c.timestamp, "timestamp", "", "@SECONDS or a date, instead of now")
 	f.StringVar(&c.parent, "parent", "", "the parent's checksum, or none")
-	f.StringArrayVar(&c.trees, "tree", nil, "dir=PATH or ref=REF")
+	f.StringArrayVar(&c.trees, "tree", nil, "dir=PATH, tar=FILE (- is standard input) or ref=REF")
 	f.StringArrayVar(&c.metadata, "add-metadata-string", nil, "KEY=VALUE")
 	f.StringArrayVar(&c.bindRefs, "bind-ref", nil, "bind the commit to this ref too")
+	f.BoolVar(&c.parents, "tar-autocreate-parents", false, "make directories that a tar archive does not list")
 	f.BoolVar(&c.orphan, "orphan", false, "set no ref")
 	f.BoolVar(&c.noBindings, "no-bindings", false, "do not bind the commit to its ref")
 	f.IntVar(&c.uid, "owner-uid", -1, "the owner of everything")
@@ -122,8 +124,14 @@ func (c *commitFlags) joined(cmd *cobra.Command, r *repo.Repo, tx *repo.Tx) (tre
 			last, err = r.CommitTree(cmd.Context(), tx, what, c.o)
 		case ok && kind == "ref":
 			last, err = rootOf(r, what)
+		case ok && kind == "tar":
+			var in io.ReadCloser
+			if in, err = c.openTar(what); err == nil {
+				last, err = r.CommitTar(cmd.Context(), tx, in, repo.TarOptions{CommitTreeOptions: c.o, AutocreateParents: c.parents})
+				in.Close()
+			}
 		default:
-			err = usage("--tree=%s: want dir=PATH or ref=REF", spec)
+			err = usage("--tree=%s: want dir=PATH, tar=FILE or ref=REF", spec)
 		}
 		if err != nil {
 			return last, err
