@@ -24,6 +24,9 @@ type commitFlags struct {
 	trees, metadata, bindRefs                []string
 	orphan, noBindings, known                bool
 	composefs, parents                       bool
+	base                                     string
+	keep, detached                           []string
+	unchanged                                bool
 	o                                        repo.CommitTreeOptions
 	uid, gid                                 int
 }
@@ -36,6 +39,10 @@ func (c *commitFlags) add(cmd *cobra.Command) {
 	f.StringVar(&c.timestamp, "timestamp", "", "@SECONDS or a date, instead of now")
 	f.StringVar(&c.parent, "parent", "", "the parent's checksum, or none")
 	f.StringArrayVar(&c.trees, "tree", nil, "dir=PATH, tar=FILE (- is standard input) or ref=REF")
+	f.StringVar(&c.base, "base", "", "lay the trees over this commit's")
+	f.StringArrayVar(&c.keep, "keep-metadata", nil, "take this key's value over from the parent")
+	f.StringArrayVar(&c.detached, "add-detached-metadata-string", nil, "KEY=VALUE, beside the commit")
+	f.BoolVar(&c.unchanged, "skip-if-unchanged", false, "make no commit where the parent's tree is the same")
 	f.StringArrayVar(&c.metadata, "add-metadata-string", nil, "KEY=VALUE")
 	f.StringArrayVar(&c.bindRefs, "bind-ref", nil, "bind the commit to this ref too")
 	f.BoolVar(&c.parents, "tar-autocreate-parents", false, "make directories that a tar archive does not list")
@@ -56,6 +63,9 @@ func (c *commitFlags) commit(cmd *cobra.Command, r *repo.Repo) (ostree.Checksum,
 	}
 	if len(c.trees) == 0 {
 		c.trees = []string{"dir=."}
+	}
+	if c.base != "" {
+		c.trees = append([]string{"ref=" + c.base}, c.trees...)
 	}
 	if c.uid >= 0 {
 		uid := uint32(c.uid)
@@ -90,7 +100,27 @@ func (c *commitFlags) commit(cmd *cobra.Command, r *repo.Repo) (ostree.Checksum,
 	if obj.Parent, err = c.parentOf(r); err != nil {
 		return ostree.Checksum{}, err
 	}
+	var old ostree.Commit
+	if !obj.Parent.IsZero() && (c.unchanged || len(c.keep) > 0) {
+		if old, err = r.Commit(obj.Parent); err != nil {
+			return ostree.Checksum{}, err
+		}
+		if c.unchanged && old.Tree == root.Tree && old.Meta == root.Meta {
+			return obj.Parent, nil
+		}
+	}
 	if obj.Metadata, err = c.meta(); err != nil {
+		return ostree.Checksum{}, err
+	}
+	for _, key := range c.keep {
+		value, ok := old.Metadata.Lookup(key)
+		if !ok {
+			return ostree.Checksum{}, fmt.Errorf("--keep-metadata=%s: the parent has no such key", key)
+		}
+		obj.Metadata = obj.Metadata.With(key, value)
+	}
+	beside, err := metaStrings("--add-detached-metadata-string", c.detached)
+	if err != nil {
 		return ostree.Checksum{}, err
 	}
 	if c.composefs {
@@ -103,6 +133,9 @@ func (c *commitFlags) commit(cmd *cobra.Command, r *repo.Repo) (ostree.Checksum,
 	sum, err := tx.PutCommit(obj)
 	if err != nil {
 		return sum, err
+	}
+	if len(beside) > 0 {
+		tx.SetDetached(sum, beside)
 	}
 	if !c.orphan {
 		if err := tx.SetRef(c.branch, sum); err != nil {
@@ -178,16 +211,9 @@ func (c *commitFlags) parentOf(r *repo.Repo) (ostree.Checksum, error) {
 // meta is the commit's metadata: the strings given, and the refs it is bound to.
 // Source: ostree src/ostree/ot-builtin-commit.c (fill_bindings).
 func (c *commitFlags) meta() (gvariant.Dict, error) {
-	var d gvariant.Dict
-	for _, m := range c.metadata {
-		k, v, ok := strings.Cut(m, "=")
-		if !ok {
-			return nil, usage("--add-metadata-string %q: want KEY=VALUE", m)
-		}
-		d = append(d, gvariant.Entry{Key: k, Value: gvariant.String(v)})
-	}
-	if c.noBindings {
-		return d, nil
+	d, err := metaStrings("--add-metadata-string", c.metadata)
+	if err != nil || c.noBindings {
+		return d, err
 	}
 	refs := map[string]bool{}
 	for _, b := range append([]string{c.branch}, c.bindRefs...) {
@@ -196,6 +222,19 @@ func (c *commitFlags) meta() (gvariant.Dict, error) {
 		}
 	}
 	return append(d, gvariant.Entry{Key: "ostree.ref-binding", Value: gvariant.Strings(sortedKeys(refs))}), nil
+}
+
+// metaStrings reads the KEY=VALUE of an option.
+func metaStrings(option string, list []string) (gvariant.Dict, error) {
+	var d gvariant.Dict
+	for _, m := range list {
+		k, v, ok := strings.Cut(m, "=")
+		if !ok {
+			return nil, usage("%s %q: want KEY=VALUE", option, m)
+		}
+		d = append(d, gvariant.Entry{Key: k, Value: gvariant.String(v)})
+	}
+	return d, nil
 }
 
 // listTree prints entries as `ostree ls` does.
