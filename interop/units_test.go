@@ -43,8 +43,8 @@ func TestUnitsOfTheHost(t *testing.T) {
 
 	// A change comes with the next start, and what runs keeps its deployment until then.
 	h.inside("grove uninstall mail postfix && grove gc --keep 1")
-	h.inside("systemctl is-active grove-mail-postfix@-.service && " + smtp)
-	h.inside("grove rollback mail && systemctl restart grove-mail-postfix@-.service && " + smtp)
+	h.inside("set -e; systemctl is-active -q grove-mail-postfix@-.service; " + smtp)
+	h.inside("set -e; grove rollback mail; systemctl restart grove-mail-postfix@-.service; " + smtp)
 	h.inside("machinectl poweroff mail")
 	h.until("! machinectl status mail")
 	h.inside("systemctl stop grove-mail-postfix@-.service")
@@ -52,6 +52,20 @@ func TestUnitsOfTheHost(t *testing.T) {
 	if got := h.inside("grove status mail"); strings.Contains(got, "running") {
 		t.Errorf("nothing runs, and status says\n%s", got)
 	}
+
+	// With --restart upgrade a change comes at once, and one that the service does not survive is taken back.
+	h.inside("grove service mail postfix@-.service --restart upgrade && systemctl daemon-reload && systemctl start grove-mail-postfix@-.service")
+	began := h.inside("systemctl show -P ActiveEnterTimestampMonotonic grove-mail-postfix@-.service")
+	out, err := h.try("grove uninstall mail postfix")
+	if err == nil || !strings.Contains(out, "rolled back to deployment") {
+		t.Errorf("a change that breaks the service: %v\n%s", err, out)
+	}
+	h.inside("set -e; systemctl is-active -q grove-mail-postfix@-.service; " + smtp)
+	if now := h.inside("systemctl show -P ActiveEnterTimestampMonotonic grove-mail-postfix@-.service"); now == began {
+		t.Error("the service was not started again")
+	}
+	h.inside("grove rollback mail 2 2>&1 | grep 'restart grove-mail-postfix@-.service'") // it is without postfix, and a person asked for it
+	h.inside("systemctl stop grove-mail-postfix@-.service")
 	h.inside("grove disable mail && systemctl daemon-reload && grove fsck && test -z \"$(ls /etc/systemd/nspawn)\"")
 	h.stop()
 }

@@ -65,6 +65,17 @@ func hostFlags(cmd *cobra.Command, h *guest.Host) {
 	f.StringVar(&h.ImageDir, "image-dir", "", "where machinectl looks for machines (default /var/lib/machines)")
 }
 
+// restartFlag says when what runs takes another tree.
+func restartFlag(cmd *cobra.Command, restart *bool) {
+	cmd.Flags().Func("restart", "upgrade: at each change of the guest; next-start: when it is started the next time (default)", func(v string) error {
+		if v != "upgrade" && v != "next-start" {
+			return fmt.Errorf("want upgrade or next-start")
+		}
+		*restart = v == "upgrade"
+		return nil
+	})
+}
+
 // program is the path under which units start grove.
 func program() (string, error) {
 	self, err := os.Executable()
@@ -112,6 +123,7 @@ After an upgrade it runs on in its old tree until its next start. Files that gro
 	f.StringVar(&o.Network, "network", "", "host (default), veth, none or bridge:NAME")
 	f.BoolVar(&o.PrivateUsers, "private-users", false, "map the guest's ids, so that its root is nobody here")
 	f.BoolFunc("no-boot", "do not start the guest with the host", func(string) error { o.AtBoot = false; return nil })
+	restartFlag(cmd, &o.Restart)
 	f.StringVar(&timer, "upgrade-timer", "", "a timer that upgrades every guest: daily, \"Sun 04:00\", ...")
 	f.Lookup("upgrade-timer").NoOptDefVal = "daily"
 	o.AtBoot = true
@@ -218,6 +230,7 @@ nothing. Where systemd-analyze is there, its rating is shown before and after.
 	f := cmd.Flags()
 	f.StringArrayVar(&o.Without, "without", nil, "leave a hardening key out")
 	f.StringArrayVar(&o.Bind, "bind", nil, "show HOST[:GUEST[:ro]] to the service")
+	restartFlag(cmd, &o.Restart)
 	f.BoolVar(&o.AtBoot, "at-boot", false, "start it with the host")
 	f.BoolVar(&o.Print, "print", false, "print the unit, write nothing")
 	return cmd

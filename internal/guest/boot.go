@@ -74,6 +74,7 @@ type EnableOptions struct {
 	Network      string // as machine.Boot
 	PrivateUsers bool
 	AtBoot       bool // start it with the host
+	Restart      bool // start it again, where it runs, when another deployment is current
 }
 
 // Enable writes the files with which machinectl and systemctl run a guest: an nspawn file, a drop-in of
@@ -88,7 +89,7 @@ func Enable(ctx context.Context, e Env, name string, h Host, o EnableOptions) (E
 	h = h.orDefault()
 	files, err := machine.GuestUnits(machine.UnitOptions{
 		Name: name, GuestDir: g.Dir(), StateRoot: e.Store.Root(), Program: h.Program, UnitDir: h.UnitDir, NspawnDir: h.NspawnDir, ImageDir: h.ImageDir,
-		Network: o.Network, PrivateUsers: o.PrivateUsers, AtBoot: o.AtBoot,
+		Network: o.Network, PrivateUsers: o.PrivateUsers, AtBoot: o.AtBoot, Restart: o.Restart,
 	})
 	if err != nil {
 		return Enabled{}, err
@@ -149,6 +150,7 @@ type ServiceOptions struct {
 	Without []string // hardening keys to leave out
 	Bind    []string // "HOST[:GUEST[:ro]]"
 	AtBoot  bool
+	Restart bool
 	Print   bool // write nothing
 }
 
@@ -162,7 +164,7 @@ func Service(ctx context.Context, e Env, name, unit string, h Host, o ServiceOpt
 	}
 	h = h.orDefault()
 	s, err := machine.MakeService(machine.ServiceOptions{
-		Guest: machineOf(g, d), GuestDir: g.Dir(), StateRoot: e.Store.Root(), Program: h.Program, Unit: unit, UnitDir: h.UnitDir, Without: o.Without, Bind: o.Bind, AtBoot: o.AtBoot,
+		Guest: machineOf(g, d), GuestDir: g.Dir(), StateRoot: e.Store.Root(), Program: h.Program, Unit: unit, UnitDir: h.UnitDir, Without: o.Without, Bind: o.Bind, AtBoot: o.AtBoot, Restart: o.Restart,
 	})
 	if err != nil || o.Print {
 		return s, Enabled{Guest: name, Unit: s.Name, Written: []string{}}, err

@@ -208,13 +208,21 @@ func Rollback(ctx context.Context, e Env, name string, id int) (Change, error) {
 	if err != nil && e.describe(from).Damaged == "" {
 		return Change{}, err
 	}
+	units, err := activeUnits(ctx, g)
+	if err != nil {
+		return Change{}, err
+	}
 	if err := g.SetCurrent(ctx, to.ID); err != nil {
 		return Change{}, err
 	}
-	return Change{
+	c := Change{
 		Guest: name, From: from.ID, To: to.ID, Commit: to.Commit.String(), Packages: diff,
 		Base: BaseState{to.BaseRef, to.BaseCommit, to.Version},
-	}, nil
+	}
+	if err := restart(ctx, units); err != nil {
+		c.Warnings = append(c.Warnings, err.Error()) // a person asked for this deployment: it stays
+	}
+	return c, nil
 }
 
 // Finalize makes the staged deployment of a guest current.

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"grove/internal/deploy"
+	"grove/internal/machine"
 	"grove/internal/sandbox"
 )
 
@@ -82,12 +83,45 @@ func (e Env) runHooks(ctx context.Context, phase string, h hooked) error {
 
 // checkAfter runs the hooks that judge the deployment that is current now, and goes back where one fails.
 func (e Env) checkAfter(ctx context.Context, h hooked) error {
-	err := e.runHooks(ctx, hookAfter, h)
+	units, err := activeUnits(ctx, h.guest)
+	if err == nil {
+		err = restart(ctx, units)
+	}
+	if err == nil {
+		err = e.runHooks(ctx, hookAfter, h)
+	}
 	if err == nil || h.from == 0 {
 		return err
 	}
 	if berr := h.guest.SetCurrent(context.WithoutCancel(ctx), h.from); berr != nil {
 		return errors.Join(err, fmt.Errorf("go back to deployment %d: %w", h.from, berr))
 	}
-	return fmt.Errorf("guest %s: rolled back to deployment %d: deployment %d: %w", h.guest.Name(), h.from, h.id, err)
+	err = fmt.Errorf("guest %s: rolled back to deployment %d: deployment %d: %w", h.guest.Name(), h.from, h.id, err)
+	return errors.Join(err, restart(context.WithoutCancel(ctx), units))
+}
+
+// activeUnits are those running units of this host that were enabled with a restart at each change.
+func activeUnits(ctx context.Context, g *deploy.Guest) ([]string, error) {
+	units, err := machine.RestartUnits(g.Dir())
+	if err != nil || len(units) == 0 || !machine.HasSystemd() {
+		return nil, err
+	}
+	var out []string
+	for _, u := range units {
+		if _, err := sandbox.HostTool(ctx, nil, "systemctl", "is-active", "--quiet", "--", u); err == nil {
+			out = append(out, u)
+		}
+	}
+	return out, nil
+}
+
+// restart starts units again; one that does not start is an error.
+func restart(ctx context.Context, units []string) error {
+	if len(units) == 0 {
+		return nil
+	}
+	if _, err := sandbox.HostTool(ctx, nil, append([]string{"systemctl", "restart", "--"}, units...)...); err != nil {
+		return fmt.Errorf("restart %s: %w", strings.Join(units, " "), err)
+	}
+	return nil
 }

@@ -26,6 +26,7 @@ type ServiceOptions struct {
 	Without             []string
 	Bind                []string
 	AtBoot              bool
+	Restart             bool // as in UnitOptions
 }
 
 // Service is a unit of the host made from one of a guest.
@@ -94,6 +95,9 @@ func MakeService(o ServiceOptions) (Service, error) {
 	s.Files = []HostFile{
 		{Path: filepath.Join(o.UnitDir, w.treeUnit()), Text: w.treeText(), Unit: w.host},
 		{Path: filepath.Join(o.UnitDir, w.host), Text: s.Text, Unit: w.host},
+	}
+	if o.Restart {
+		s.Files[1].Restart = w.host
 	}
 	if o.AtBoot {
 		s.Files = append(s.Files, HostFile{Path: filepath.Join(o.UnitDir, "multi-user.target.wants", w.host),

@@ -21,6 +21,8 @@ type HostFile struct {
 	Text string
 	Link string
 	Unit string // the service it belongs to; "" = the guest as a machine
+	// Restart is a unit to be started again, where it runs, when the guest has another current deployment.
+	Restart string `json:",omitempty"`
 }
 
 // ErrForeign says that a file of the host is in the way that grove did not write.
@@ -33,6 +35,7 @@ type UnitOptions struct {
 	UnitDir, NspawnDir, ImageDir string
 	Network                      string
 	PrivateUsers, AtBoot         bool
+	Restart                      bool // at each change of the current deployment; else it stays until its next start
 }
 
 // header marks files as grove's.
@@ -79,7 +82,7 @@ RequiresMountsFor=` + o.GuestDir + `
 
 [Service]
 # grove mounts the current deployment, holds it against gc, and starts systemd-nspawn, whose settings are in the .nspawn file.
-# After an upgrade the running tree stays until the next start.
+# The running tree stays until the next start.
 ExecStart=
 ExecStart=` + o.Program + " --root " + o.StateRoot + " boot --unit " + flag + o.Name + `
 NotifyAccess=all
@@ -88,6 +91,9 @@ NotifyAccess=all
 		{Path: filepath.Join(o.NspawnDir, o.Name+".nspawn"), Text: nspawn},
 		{Path: filepath.Join(o.UnitDir, "systemd-nspawn@"+o.Name+".service.d", "grove.conf"), Text: unit},
 		{Path: filepath.Join(o.ImageDir, o.Name), Link: filepath.Join(o.GuestDir, "current/root")},
+	}
+	if o.Restart {
+		files[1].Restart = "systemd-nspawn@" + o.Name + ".service"
 	}
 	if o.AtBoot {
 		files = append(files, HostFile{Path: filepath.Join(o.UnitDir, "machines.target.wants", "systemd-nspawn@"+o.Name+".service"),
@@ -173,6 +179,18 @@ func HostFiles(guestDir string) ([]string, error) {
 	var out []string
 	for _, f := range list {
 		out = append(out, f.Path)
+	}
+	return out, err
+}
+
+// RestartUnits lists the units that are to be started again when another deployment is current.
+func RestartUnits(guestDir string) ([]string, error) {
+	list, err := readRecord(guestDir)
+	var out []string
+	for _, f := range list {
+		if f.Restart != "" {
+			out = append(out, f.Restart)
+		}
 	}
 	return out, err
 }
