@@ -19,6 +19,7 @@
 //	   manifest   the declarative file and the lock
 //	   accounts   passwd, group and sysusers.d as values
 //	   rpmlua     the Lua that scriptlets are written in
+//	   selinux    the label that a policy gives to a path
 //	2  ostree     the object formats: bytes <-> values, checksums
 //	   rpmdb      the database of installed packages
 //	   solve      requests + packages -> plan, or the reason there is none
@@ -32,6 +33,7 @@
 //	   scriptlet  the scriptlets of packages, run over a root
 //	   pull       bring a commit and all it needs from a remote, verified
 //	   serve      hand out a repo over HTTP
+//	   label      SELinux labels on trees
 //	   deploy     how guests lie on disk: /etc merge, /var, the swap, gc
 //	   machine    run a command in a guest, boot it, make units of it
 //	6  compose    a manifest becomes a commit: the list of steps

@@ -18,11 +18,11 @@ import (
 
 // floors is the order of doc.go: a package imports only packages of lower floors.
 const floors = `
-1 durable gvariant rpm sign manifest rpmlua accounts
+1 durable gvariant rpm sign manifest rpmlua accounts selinux
 2 ostree rpmdb solve fetch sandbox
 3 tree rpmmd
 4 repo composefs
-5 importer scriptlet pull serve deploy machine
+5 importer scriptlet pull serve deploy machine label
 6 compose
 7 guest
 8 cmd/grove
@@ -32,7 +32,7 @@ const floors = `
 var testOnly = map[string]bool{"fixture": true, "fixture/mkcopse": true, "fixture/hostroot": true}
 
 // pure packages turn bytes into values and back; they know neither files nor time.
-var pure = strings.Fields("gvariant ostree tree rpm solve manifest accounts")
+var pure = strings.Fields("gvariant ostree tree rpm solve manifest accounts selinux")
 
 // impure are the imports that a pure package does without.
 var impure = []string{"os", "net", "net/http", "os/exec", "log", "log/slog", "io/ioutil"}
