@@ -28,6 +28,7 @@ type commitFlags struct {
 	keep, detached                           []string
 	unchanged                                bool
 	o                                        repo.CommitTreeOptions
+	labels                                   labelFlags
 	uid, gid                                 int
 }
 
@@ -54,6 +55,7 @@ func (c *commitFlags) add(cmd *cobra.Command) {
 	f.BoolVar(&c.composefs, "generate-composefs-metadata", false, "put the digest of the tree's composefs image into the commit")
 	f.BoolVar(&c.o.NoXattrs, "no-xattrs", false, "leave extended attributes out")
 	f.BoolVar(&c.o.CanonicalPermissions, "canonical-permissions", false, "owner 0:0, no xattrs, plain modes")
+	c.labels.add(f)
 }
 
 // commit makes the commit and sets its ref.
@@ -149,14 +151,21 @@ func (c *commitFlags) commit(cmd *cobra.Command, r *repo.Repo) (ostree.Checksum,
 func (c *commitFlags) joined(cmd *cobra.Command, r *repo.Repo, tx *repo.Tx) (tree.Root, error) {
 	var all *tree.Tree
 	var last tree.Root
-	for _, spec := range c.trees {
+	for i, spec := range c.trees {
 		kind, what, ok := strings.Cut(spec, "=")
 		var err error
+		if i == 0 {
+			if err = c.labels.begin(tx, kind, what, &c.o); err != nil {
+				return last, err
+			}
+		}
 		switch {
 		case ok && kind == "dir":
 			last, err = r.CommitTree(cmd.Context(), tx, what, c.o)
 		case ok && kind == "ref":
-			last, err = rootOf(r, what)
+			if last, err = rootOf(r, what); err == nil {
+				last, err = c.labels.ref(cmd.Context(), tx, last)
+			}
 		case ok && kind == "tar":
 			var in io.ReadCloser
 			if in, err = c.openTar(what); err == nil {

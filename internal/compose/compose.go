@@ -127,6 +127,7 @@ var recipe = []step{
 	{"accounts", accountsAfter},
 	{"rpmdb", writeRpmdb},
 	{"finish", finish},
+	{"labels", labels},
 	{"commit", commit},
 }
 

@@ -34,7 +34,6 @@ func (b *build) warnUnheeded() {
 		on   bool
 		text string
 	}{
-		{b.o.Base == nil && m.WantSELinux(), "selinux: no labels are written; say `selinux: false`, or label the guests where they run"},
 		{m.IMA, "ima: signatures of files are not kept"},
 		{m.GPGKey != "", "gpg-key: the commit is not signed; ostree gpg-sign does it"},
 		{len(m.LockfileRepos) > 0, "lockfile-repos: name the sources under repos"},

@@ -92,7 +92,7 @@ var ownKeys = []Key{
 	{Name: "default-target", Type: typeString, Merge: mergeOwn, Example: "multi-user.target", Help: "systemd's default target.", field: func(m *Manifest) any { return &m.DefaultTarget }},
 
 	{Name: "container", Type: typeBool, Default: "false", Merge: mergeOwn, Example: "true", Help: "The tree has no kernel and no boot loader; tmp-is-dir is then on and selinux off.", field: func(m *Manifest) any { return &m.Container }},
-	{Name: "selinux", Type: typeBool, Default: "true; false with container", Merge: mergeOwn, Example: "false", Help: "Whether files are labelled by the tree's policy.", field: func(m *Manifest) any { return &m.SELinux }},
+	{Name: "selinux", Type: typeBool, Default: "true; false with container", Merge: mergeOwn, Example: "false", Help: "Whether files are labelled by the SELinux policy in the tree, if there is one; layers, if their base is labelled.", field: func(m *Manifest) any { return &m.SELinux }},
 	{Name: "tmp-is-dir", Type: typeBool, Default: "false; true with container or from edition 2024", Merge: mergeOwn, Example: "true", Help: "/tmp is a directory, not a link.", field: func(m *Manifest) any { return &m.TmpIsDir }},
 	{Name: "machineid-compat", Type: typeBool, Default: "true", Merge: mergeOwn, Example: "false", Help: "Make an empty /etc/machine-id.", field: func(m *Manifest) any { return &m.MachineIDCompat }},
 	{Name: "opt-usrlocal", Type: typeString, Default: "var", Merge: mergeOwn, Example: "root", Help: "Where /opt and /usr/local live: var or root.", field: func(m *Manifest) any { return &m.OptUsrlocal }},
