@@ -33,7 +33,7 @@ type Stat struct {
 type CommitTreeOptions struct {
 	UID, GID             *uint32 // owner of everything; nil: as it is
 	NoXattrs             bool
-	CanonicalPermissions bool // owner root, modes without more than 0755
+	CanonicalPermissions bool // owner root, modes without more than 0755; of a directory also NoXattrs, as ostree has it
 	// SkipXattr leaves out xattrs by name.
 	SkipXattr func(name string) bool
 	// Xattrs, if set, returns the xattrs that a file or directory is to have instead of those that it has.
@@ -55,8 +55,9 @@ func (r *Repo) CommitTree(ctx context.Context, tx *Tx, dir string, o CommitTreeO
 		return tree.Root{}, fmt.Errorf("commit tree: %w", err)
 	}
 	if r.mode == BareUserOnly {
-		o.CanonicalPermissions, o.NoXattrs = true, true
+		o.CanonicalPermissions = true
 	}
+	o.NoXattrs = o.NoXattrs || o.CanonicalPermissions
 	c := &committer{tx: tx, o: o, batches: make(chan batch, 16)}
 	var g *errgroup.Group
 	g, c.ctx = errgroup.WithContext(ctx)
