@@ -14,6 +14,7 @@
 //
 //	1  durable    write-sync-rename, directory sync, symlink swap, lock
 //	   gvariant   the serialisation OSTree uses
+//	   keyfile    the text of repository configurations
 //	   rpm        one package file: header, payload, scriptlets, versions
 //	   sign       verify and make signatures (OpenPGP, ed25519)
 //	   manifest   the declarative file and the lock

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	"grove/internal/durable"
+	"grove/internal/keyfile"
 	"grove/internal/ostree"
 )
 
@@ -25,7 +27,7 @@ const DefaultRemotesDir = "/etc/ostree/remotes.d"
 type Config struct {
 	path       string
 	remotesDir string
-	k          *keyfile
+	k          *keyfile.File
 }
 
 // Remote is where commits can be pulled from.
@@ -56,14 +58,31 @@ func loadConfig(path string) (*Config, error) {
 	return &Config{path: path, remotesDir: DefaultRemotesDir, k: k}, nil
 }
 
+// readKeyfile reads and parses the file path.
+func readKeyfile(path string) (*keyfile.File, error) {
+	data, err := readLimited(path, keyfile.MaxSizeBytes)
+	if err != nil {
+		return nil, err
+	}
+	k, err := keyfile.Parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("parse %s: %w", path, err)
+	}
+	return k, nil
+}
+
+func saveKeyfile(k *keyfile.File, path string) error {
+	return durable.WriteFile(path, k.Bytes(), 0o644)
+}
+
 // SetRemotesDir makes dir the folder of *.conf files with further remotes; "" for none. The default is
 // DefaultRemotesDir.
 func (c *Config) SetRemotesDir(dir string) { c.remotesDir = dir }
 
 // Get returns the value of a key, GKeyFile's escapes decoded, and whether it is there.
 func (c *Config) Get(group, key string) (string, bool) {
-	v, ok := c.k.get(group, key)
-	return unescape(v), ok
+	v, ok := c.k.Get(group, key)
+	return keyfile.Unescape(v), ok
 }
 
 // Set sets a key in memory; Save writes it.
@@ -74,25 +93,25 @@ func (c *Config) Set(group, key, value string) error {
 	if strings.ContainsAny(key, "=\n\r[]# ") || key == "" {
 		return fmt.Errorf("set config %s: %q is no key", group, key)
 	}
-	c.k.set(group, key, escape(value))
+	c.k.Set(group, key, keyfile.Escape(value))
 	return nil
 }
 
 // Unset removes a key in memory; Save writes it.
-func (c *Config) Unset(group, key string) { c.k.unset(group, key) }
+func (c *Config) Unset(group, key string) { c.k.Unset(group, key) }
 
 // Groups lists the groups of the file in order.
-func (c *Config) Groups() []string { return c.k.groups() }
+func (c *Config) Groups() []string { return c.k.Groups() }
 
 // Keys lists the keys of a group in order.
-func (c *Config) Keys(group string) []string { return c.k.keys(group) }
+func (c *Config) Keys(group string) []string { return c.k.Keys(group) }
 
 // Save writes the configuration back, durably.
-func (c *Config) Save() error { return c.k.save(c.path, 0o644) }
+func (c *Config) Save() error { return saveKeyfile(c.k, c.path) }
 
 // boolean reads a GKeyFile boolean.
 func (c *Config) boolean(group, key string, otherwise bool) bool {
-	v, _ := c.k.get(group, key)
+	v, _ := c.k.Get(group, key)
 	return parseBool(v, otherwise)
 }
 
@@ -153,16 +172,16 @@ func (c *Config) remoteFiles() []string {
 	return files
 }
 
-func collectRemotes(k *keyfile, file string, byName map[string]Remote) {
-	for _, g := range k.groups() {
+func collectRemotes(k *keyfile.File, file string, byName map[string]Remote) {
+	for _, g := range k.Groups() {
 		name, ok := remoteGroup(g)
 		if _, dup := byName[name]; !ok || dup || ostree.CheckRemoteName(name) != nil {
 			continue
 		}
 		r := Remote{Name: name, File: file, Options: map[string]string{}}
-		for _, key := range k.keys(g) {
-			v, _ := k.get(g, key)
-			r.Options[key] = unescape(v)
+		for _, key := range k.Keys(g) {
+			v, _ := k.Get(g, key)
+			r.Options[key] = keyfile.Unescape(v)
 		}
 		o := r.Options
 		r.URL, r.ContentURL = o["url"], o["contenturl"]
@@ -247,7 +266,7 @@ func (c *Config) DeleteRemote(name string) error {
 		return err
 	}
 	if r.File == c.path {
-		c.k.removeGroup(`remote "` + name + `"`)
+		c.k.RemoveGroup(`remote "` + name + `"`)
 		err = c.Save()
 	} else {
 		err = deleteRemoteIn(r.File, name)
@@ -267,11 +286,11 @@ func deleteRemoteIn(file, name string) error {
 	if err != nil {
 		return err
 	}
-	k.removeGroup(`remote "` + name + `"`)
-	if len(k.groups()) == 0 {
+	k.RemoveGroup(`remote "` + name + `"`)
+	if len(k.Groups()) == 0 {
 		return os.Remove(file)
 	}
-	return k.save(file, 0o644)
+	return saveKeyfile(k, file)
 }
 
 // KeyringPath is where the OpenPGP keys lie that a remote's commits are verified with.

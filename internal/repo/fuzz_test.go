@@ -11,20 +11,6 @@ import (
 	"grove/internal/repo"
 )
 
-func FuzzKeyfile(f *testing.F) {
-	f.Add([]byte("[core]\nrepo_version=1\nmode=bare\n\n# c\n[remote \"x\"]\nurl=http://x\\s\\n\\\\\n"))
-	f.Add([]byte("[a]\nb = c\nb=d\n [e] \nf="))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		out, err := repo.ReformatKeyfile(data)
-		if err != nil {
-			return
-		}
-		if want := append(bytes.TrimSuffix(data, []byte("\n")), '\n'); len(data) > 0 && !bytes.Equal(out, want) {
-			t.Fatalf("%q became %q", data, out)
-		}
-	})
-}
-
 func FuzzInflateFile(f *testing.F) {
 	h := ostree.FileHeader{Mode: ostree.DefaultFileMode}
 	stored := []byte{1, 2, 0, 0xfd, 0xff, 'h', 'i'} // a final stored block of two bytes
