@@ -59,7 +59,14 @@ func all(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "build grove: %v\n%s", err, out)
 		return 1
 	}
-	return m.Run()
+	code := m.Run()
+	if code == 0 {
+		if err := finishTable(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	return code
 }
 
 // workInMemory puts temporary folders into /dev/shm where it has room for all of it and nobody chose another place: each

@@ -16,36 +16,9 @@ func TestOstreePulls(t *testing.T) {
 	w := copse(t)
 	s := newSite(t)
 	srv := s.serverOf(w.updated)
-	for _, server := range []string{s.serveByGrove(srv), s.serveByPython(srv)} {
+	for server, url := range map[string]string{"grove-serve": s.serveByGrove(srv), "static-server": s.serveByPython(srv)} {
 		for _, mode := range []string{"bare", "bare-user", "archive"} {
-			repo := "--repo=" + filepath.Join(t.TempDir(), "repo")
-			tool(t, "ostree", repo, "init", "--mode="+mode)
-			tool(t, "ostree", repo, "remote", "add", "--no-gpg-verify", "g", server)
-			if out := tool(t, "ostree", repo, "remote", "refs", "g"); out != "g:"+w.Ref+"\n" {
-				t.Errorf("remote refs: %q", out)
-			}
-			if out := tool(t, "ostree", repo, "remote", "summary", "g"); !strings.Contains(out, w.updatesCommit) {
-				t.Errorf("remote summary: %s", out)
-			}
-			args := []string{repo, "pull", "--depth=1", "g", w.Ref}
-			if mode == "archive" {
-				args = []string{repo, "pull", "--mirror", "--depth=-1", "g"}
-			}
-			tool(t, "ostree", args...)
-			tool(t, "ostree", repo, "fsck", "-q")
-			ref := "g:" + w.Ref
-			if mode == "archive" {
-				ref = w.Ref
-			}
-			if got := strings.TrimSpace(tool(t, "ostree", repo, "rev-parse", ref)); got != w.updatesCommit {
-				t.Errorf("%s: pulled %s, want %s", mode, got, w.updatesCommit)
-			}
-			if out := tool(t, "ostree", repo, "log", ref); !strings.Contains(out, w.baseCommit) {
-				t.Errorf("%s: the commit before is not in the log:\n%s", mode, out)
-			}
-			if out := tool(t, "ostree", repo, "cat", ref, "/usr/etc/motd"); out != "Welcome to Copse 1.1\n" {
-				t.Errorf("%s: /usr/etc/motd holds %q", mode, out)
-			}
+			peerCase(t, "serve/"+server+"/"+mode+"/ostree-reads-grove", func(t *testing.T) { ostreePulls(t, w, url, mode) })
 		}
 	}
 	// The state root's own repository, guests and all, is one that ostree can read and clone.
@@ -59,6 +32,38 @@ func TestOstreePulls(t *testing.T) {
 	tool(t, "ostree", "--repo="+filepath.Join(s.root, "repo"), "prune", "--refs-only", "--depth=0")
 	s.fsck()
 	s.grove("run", "one", "--", "hello")
+}
+
+// ostreePulls has the real ostree pull Copse from a server into a new repository.
+func ostreePulls(t *testing.T, w world, url, mode string) {
+	repo := "--repo=" + filepath.Join(t.TempDir(), "repo")
+	tool(t, "ostree", repo, "init", "--mode="+mode)
+	tool(t, "ostree", repo, "remote", "add", "--no-gpg-verify", "g", url)
+	if out := tool(t, "ostree", repo, "remote", "refs", "g"); out != "g:"+w.Ref+"\n" {
+		t.Errorf("remote refs: %q", out)
+	}
+	if out := tool(t, "ostree", repo, "remote", "summary", "g"); !strings.Contains(out, w.updatesCommit) {
+		t.Errorf("remote summary: %s", out)
+	}
+	args := []string{repo, "pull", "--depth=1", "g", w.Ref}
+	if mode == "archive" {
+		args = []string{repo, "pull", "--mirror", "--depth=-1", "g"}
+	}
+	tool(t, "ostree", args...)
+	tool(t, "ostree", repo, "fsck", "-q")
+	ref := "g:" + w.Ref
+	if mode == "archive" {
+		ref = w.Ref
+	}
+	if got := strings.TrimSpace(tool(t, "ostree", repo, "rev-parse", ref)); got != w.updatesCommit {
+		t.Errorf("%s: pulled %s, want %s", mode, got, w.updatesCommit)
+	}
+	if out := tool(t, "ostree", repo, "log", ref); !strings.Contains(out, w.baseCommit) {
+		t.Errorf("%s: the commit before is not in the log:\n%s", mode, out)
+	}
+	if out := tool(t, "ostree", repo, "cat", ref, "/usr/etc/motd"); out != "Welcome to Copse 1.1\n" {
+		t.Errorf("%s: /usr/etc/motd holds %q", mode, out)
+	}
 }
 
 // small is a tree without packages; etc is where its configuration lies.

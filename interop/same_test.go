@@ -74,17 +74,32 @@ func sameChecksum(t *testing.T, seed int64) {
 			branch := fmt.Sprint("b", i)
 			stamp := g.r.Int63n(1 << 33)
 			args := append([]string{"-b", branch, "-s", "subject", "--tree=dir=" + dir}, options...)
-			want := tool(t, "ostree", append([]string{"--repo=" + theirs, "commit", fmt.Sprintf("--timestamp=@%d", stamp)}, args...)...)
-			got := s.grove(append([]string{"repo", "commit", "--repo", ours, fmt.Sprintf("--timestamp=@%d", stamp)}, args...)...)
-			if got != want {
-				t.Errorf("seed %d, mode %s, %v: %.12s, ostree %.12s\n%s", seed, mode, options, got, want, s.firstDifference(ours, theirs, branch))
-			}
+			peerCase(t, "commit/"+mode+"/"+sameName(options)+"/same", func(t *testing.T) {
+				want := tool(t, "ostree", append([]string{"--repo=" + theirs, "commit", fmt.Sprintf("--timestamp=@%d", stamp)}, args...)...)
+				got := s.with(t).grove(append([]string{"repo", "commit", "--repo", ours, fmt.Sprintf("--timestamp=@%d", stamp)}, args...)...)
+				if got != want {
+					t.Errorf("seed %d, mode %s, %v: %.12s, ostree %.12s\n%s", seed, mode, options, got, want, s.firstDifference(ours, theirs, branch))
+				}
+			})
 		}
 		if !t.Failed() {
-			tool(t, "ostree", "--repo="+ours, "fsck", "-q")
-			s.grove("repo", "fsck", "--repo", theirs)
+			peerCase(t, "fsck/"+mode+"/ostree-reads-grove", func(t *testing.T) { tool(t, "ostree", "--repo="+ours, "fsck", "-q") })
+			peerCase(t, "fsck/"+mode+"/grove-reads-ostree", func(t *testing.T) { s.with(t).grove("repo", "fsck", "--repo", theirs) })
 		}
 	}
+}
+
+// sameName is a set of options as the table has it.
+func sameName(options []string) string {
+	if len(options) == 0 {
+		return "no-options"
+	}
+	var names []string
+	for _, o := range options {
+		name, _, _ := strings.Cut(strings.TrimLeft(o, "-"), "=")
+		names = append(names, name)
+	}
+	return strings.Join(names, "+")
 }
 
 // firstDifference shows the first path at which two repositories' trees differ.
