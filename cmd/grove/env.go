@@ -99,7 +99,7 @@ func (a *app) guestEnv() (guest.Env, error) {
 	}
 	return guest.Env{
 		Store: s, Client: a.client(), Now: time.Now, Offline: a.offline, Wait: a.wait, Solve: a.solver(), Progress: a.progress(),
-		HookDir: "/etc/grove/hooks.d",
+		HookDir: "/etc/grove/hooks",
 	}, nil
 }
 

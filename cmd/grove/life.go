@@ -75,10 +75,12 @@ func (a *app) create() *cobra.Command {
 	cmd := verb("create NAME [REMOTE:]REF [--install PKG]...", "make a guest on a base", `
 With --manifest FILE the guest is what the file says, its base too; grove apply changes it by the file later.
 Pulls the base's newest commit (unless --offline), layers the packages given with --install on it,
-and makes the guest's first deployment. NAME is a machine name: letters, digits, - and .
+and makes the guest's first deployment. NAME is a machine name: letters, digits, - and . On an OSTree host the base
+host:booted is the host's own commit, read from its repository; upgrade then follows the host.
 
     grove create mail el7:centos/7/x86_64/minimal
-    grove create web fedora:fedora/40/x86_64/silverblue --install nginx --install php-fpm`,
+    grove create web fedora:fedora/40/x86_64/silverblue --install nginx --install php-fpm
+    grove create tools host:booted --install gcc                     the commit that this host was booted from`,
 		cobra.RangeArgs(1, 2), func(cmd *cobra.Command, args []string) error {
 			if file != "" {
 				if len(args) > 1 || len(packages) > 0 {
@@ -160,7 +162,7 @@ func (a *app) upgrade() *cobra.Command {
 Pulls the newest commit of the guest's base, solves its layers anew against it, merges /etc, keeps /var,
 and makes the result current. --check and --preview only say what would come. --stage makes the deployment
 but leaves the current one current until grove finalize NAME; status shows it as staged. Hooks in
-/etc/grove/hooks.d and hooks/NAME.d of the state root can prevent the change or take it back (see the manual).`,
+/etc/grove/hooks, /etc/grove/hooks/NAME.d and hooks/NAME.d of the state root can prevent the change or take it back (see the manual).`,
 		nil, func(cmd *cobra.Command, args []string) error {
 			flags.dryRun = flags.dryRun || check || preview
 			names, err := a.guestNames(args, all)

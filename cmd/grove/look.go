@@ -36,9 +36,7 @@ func (a *app) printChange(c guest.Change) {
 	for _, p := range c.Newer {
 		a.printf("  (newer: %s; grove upgrade %s takes it)\n", p, c.Guest)
 	}
-	for _, p := range c.Etc.Conflicts {
-		a.printf("  /etc/%s: changed here and by the packages; yours stays (the new default: /usr/etc/%s)\n", p, p)
-	}
+	a.printEtc(c.Etc)
 	if c.DryRun {
 		return
 	}
@@ -52,6 +50,23 @@ func (a *app) printChange(c guest.Change) {
 		a.printf("%s: deployment %d is current (was %d; grove rollback %s %d leads back)", c.Guest, c.To, c.From, c.Guest, c.From)
 	}
 	a.printf(", %s\n", c.Commit[:12])
+}
+
+// printEtc names what the merge of /etc met; what was changed here and is as before is only counted.
+func (a *app) printEtc(r guest.EtcReport) {
+	for i, p := range r.Taken {
+		if i == maxShown {
+			a.printf("  /etc: and %d more\n", len(r.Taken)-i)
+			break
+		}
+		a.printf("  /etc/%s: the new default\n", p)
+	}
+	if n := len(r.Kept); n > 0 {
+		a.printf("  /etc: %d changed here and kept\n", n)
+	}
+	for _, p := range r.Conflicts {
+		a.printf("  /etc/%s: changed here and by the packages; yours stays (the new default: /usr/etc/%s)\n", p, p)
+	}
 }
 
 func (a *app) printPackages(d guest.PackageDiff) {

@@ -75,8 +75,13 @@ type BaseState struct {
 
 // EtcReport lists paths below /etc that the merge met, sorted.
 type EtcReport struct {
+	Taken     []string `json:"taken,omitempty"`     // untouched here: the new default
 	Kept      []string `json:"kept,omitempty"`      // changed here; the default stayed as it was
 	Conflicts []string `json:"conflicts,omitempty"` // changed here and in the default; the local one stays
+}
+
+func etcReport(r deploy.Report) EtcReport {
+	return EtcReport{Taken: r.EtcTaken, Kept: r.EtcKept, Conflicts: r.EtcConflicts}
 }
 
 // ErrUnsuited is for requests that do not fit the guest: a package that is not layered, a base package.
@@ -257,7 +262,7 @@ func Finalize(ctx context.Context, e Env, name string) (Change, error) {
 	}
 	return Change{
 		Guest: name, From: from.ID, To: to.ID, Commit: to.Commit.String(), Packages: diff,
-		Etc: EtcReport{Kept: rep.EtcKept, Conflicts: rep.EtcConflicts}, VarFilled: len(rep.VarFilled),
+		Etc: etcReport(rep), VarFilled: len(rep.VarFilled),
 		Base: BaseState{to.BaseRef, to.BaseCommit, to.Version},
 	}, nil
 }

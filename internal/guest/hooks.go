@@ -33,14 +33,15 @@ type hooked struct {
 	root     string
 }
 
-// hooks are the executables of the host's hooks folder, then of the guest's own, each by name. Names with a dot in
-// front or ~ at the end, and files that are not executable, are no hooks.
+// hooks are the executables of the host's hooks folder, then of its folder for this guest, then of the one in the state
+// root, each by name. Names with a dot in front or ~ at the end, and files that are not executable, are no hooks.
 func (e Env) hooks(guest string) ([]string, error) {
+	dirs := []string{filepath.Join(e.Store.Root(), "hooks", guest+".d")}
+	if e.HookDir != "" {
+		dirs = append([]string{e.HookDir, filepath.Join(e.HookDir, guest+".d")}, dirs...)
+	}
 	var out []string
-	for _, dir := range []string{e.HookDir, filepath.Join(e.Store.Root(), "hooks", guest+".d")} {
-		if dir == "" {
-			continue
-		}
+	for _, dir := range dirs {
 		ents, err := os.ReadDir(dir)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue

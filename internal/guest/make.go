@@ -99,7 +99,7 @@ func (e Env) make(ctx context.Context, g *deploy.Guest, m manifest.Manifest, o O
 		return c, errors.Join(err, undo())
 	}
 	c.To = st.ID
-	c.Etc = EtcReport{Kept: rep.EtcKept, Conflicts: rep.EtcConflicts}
+	c.Etc = etcReport(rep)
 	c.VarFilled = len(rep.VarFilled)
 	return c, nil
 }

@@ -28,12 +28,24 @@ import (
 // maxRepoFile bounds a .repo file and a key file; real ones have a few kilobytes.
 const maxRepoFile = 1 << 20
 
-// ResolveBase gives the commit that a base names, pulled first where it is a remote's.
+// HostBase is the base of a guest that follows its host: the commit that the host was booted from.
+const HostBase = "host:booted"
+
+// ResolveBase gives the commit that a base names, pulled first where it is a remote's or the host's own.
+//
+//	errors  pull.ErrNotBooted for HostBase
 func (e Env) ResolveBase(ctx context.Context, spec string) (ostree.Checksum, error) {
 	r := e.Store.Repo()
 	remote, ref, ok := strings.Cut(spec, ":")
 	if !ok {
 		return r.Resolve(spec)
+	}
+	if spec == HostBase {
+		c, err := pull.Booted(ctx, r, "/")
+		if err != nil {
+			return c, fmt.Errorf("base %s: %w", spec, err)
+		}
+		return c, nil
 	}
 	if _, err := r.Config().Remote(remote); err != nil {
 		return ostree.Checksum{}, err
