@@ -42,6 +42,17 @@ func SyncDirFD(fd int, name string) error {
 	return nil
 }
 
+// SyncDataFD brings the data of a file that the caller holds open to disk; name is for messages.
+func SyncDataFD(fd int, name string) error {
+	if err := step("sync", name); err != nil {
+		return err
+	}
+	if err := unix.Fdatasync(fd); err != nil {
+		return fmt.Errorf("sync %s: %w", name, err)
+	}
+	return nil
+}
+
 // SyncFS brings everything on the file system of path to disk (syncfs).
 func SyncFS(path string) error {
 	if err := step("syncfs", path); err != nil {

@@ -21,10 +21,22 @@ import (
 //
 //	errors  ErrNotFound, ostree.ErrCorrupt
 func (tx *Tx) ImportObject(src *Repo, t ostree.ObjectType, c ostree.Checksum) error {
-	return tx.importObject(src, object{t, c}, false)
+	return tx.importObject(src, object{t, c}, ImportOptions{})
 }
 
-func (tx *Tx) importObject(src *Repo, o object, untrusted bool) error {
+// ImportOptions say how ImportObjectWith treats the other repository.
+type ImportOptions struct {
+	Verify bool // make no hard links, and hold everything against its name
+	// Check, if not nil, is asked about the header of each file before it is stored.
+	Check func(h ostree.FileHeader) error
+}
+
+// ImportObjectWith is ImportObject with options.
+func (tx *Tx) ImportObjectWith(src *Repo, t ostree.ObjectType, c ostree.Checksum, o ImportOptions) error {
+	return tx.importObject(src, object{t, c}, o)
+}
+
+func (tx *Tx) importObject(src *Repo, o object, opt ImportOptions) error {
 	if err := tx.ctx.Err(); err != nil {
 		return err
 	}
@@ -32,7 +44,16 @@ func (tx *Tx) importObject(src *Repo, o object, untrusted bool) error {
 	if err != nil {
 		return err
 	}
-	if !untrusted && (o.t.IsMeta() || from.mode == tx.r.mode) {
+	if opt.Check != nil && o.t == ostree.TypeFile {
+		h, _, err := from.FileHeader(o.c)
+		if err == nil {
+			err = opt.Check(h)
+		}
+		if err != nil {
+			return fmt.Errorf("object %s: %w", o, err)
+		}
+	}
+	if !opt.Verify && (o.t.IsMeta() || from.mode == tx.r.mode) {
 		if done, err := tx.link(from, o); done || err != nil {
 			return err
 		}
@@ -46,6 +67,14 @@ func (tx *Tx) importObject(src *Repo, o object, untrusted bool) error {
 	}
 	if tx.has(o) {
 		return nil
+	}
+	if from.mode == Archive {
+		fd, _, err := from.openRegular(o)
+		if err != nil {
+			return err
+		}
+		in := &fdReader{fd}
+		return errors.Join(tx.PutPacked(o.c, in, nil), in.Close())
 	}
 	h, size, content, err := from.OpenFile(o.c)
 	if err != nil {
@@ -203,7 +232,7 @@ func (p *puller) commit(c ostree.Checksum) (ostree.Commit, error) {
 			return v, err
 		}
 	}
-	return v, p.tx.importObject(p.src, object{ostree.TypeCommit, c}, p.o.Untrusted)
+	return v, p.tx.importObject(p.src, object{ostree.TypeCommit, c}, ImportOptions{Verify: p.o.Untrusted})
 }
 
 // first reports whether o was not met before.
@@ -219,7 +248,7 @@ func (p *puller) object(o object) error {
 	if !p.first(o) {
 		return nil
 	}
-	return p.tx.importObject(p.src, o, p.o.Untrusted)
+	return p.tx.importObject(p.src, o, ImportOptions{Verify: p.o.Untrusted})
 }
 
 // fileBatch is how many files one goroutine brings at a time.
@@ -259,7 +288,7 @@ func (p *puller) tree(c ostree.Checksum, depth int) error {
 			return err
 		}
 	}
-	return p.tx.importObject(p.src, o, p.o.Untrusted)
+	return p.tx.importObject(p.src, o, ImportOptions{Verify: p.o.Untrusted})
 }
 
 func (p *puller) files(batch []object) {
@@ -271,7 +300,7 @@ func (p *puller) files(batch []object) {
 			if err := p.ctx.Err(); err != nil {
 				return err
 			}
-			if err := p.tx.importObject(p.src, o, p.o.Untrusted); err != nil {
+			if err := p.tx.importObject(p.src, o, ImportOptions{Verify: p.o.Untrusted}); err != nil {
 				return err
 			}
 		}

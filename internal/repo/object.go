@@ -211,7 +211,7 @@ func (r *Repo) DirMeta(c ostree.Checksum) (ostree.DirMeta, error) {
 
 // uncached is the same repository with an empty cache, for who wants to know what lies on disk now.
 func (r *Repo) uncached() *Repo {
-	u := &Repo{path: r.path, mode: r.mode, config: r.config, objects: r.objects, flat: r.flat, workers: r.workers, fsync: r.fsync}
+	u := &Repo{path: r.path, mode: r.mode, config: r.config, objects: r.objects, flat: r.flat, workers: r.workers, fsync: r.fsync, each: r.each}
 	if r.parent != nil {
 		u.parent = r.parent.uncached()
 	}

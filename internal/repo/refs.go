@@ -25,14 +25,46 @@ const minAbbreviation = 7
 
 // refPath is the file of "ref" or "remote:ref".
 func (r *Repo) refPath(name string) (string, error) {
+	path, err := refFile(name)
+	return filepath.Join(r.path, path), err
+}
+
+// refFile is the file of "ref" or "remote:ref" below a repository.
+func refFile(name string) (string, error) {
 	remote, ref, err := ostree.ParseRefspec(name)
 	if err != nil {
 		return "", err
 	}
 	if remote == "" {
-		return filepath.Join(r.path, "refs/heads", ref), nil
+		return filepath.Join("refs/heads", ref), nil
 	}
-	return filepath.Join(r.path, "refs/remotes", remote, ref), nil
+	return filepath.Join("refs/remotes", remote, ref), nil
+}
+
+// collectionRefFile is the file of a collection's ref below the repository.
+func (r *Repo) collectionRefFile(collection, ref string) (string, error) {
+	if own, _ := r.config.Get("core", "collection-id"); collection == "" || collection == own {
+		return refFile(ref)
+	}
+	if err := ostree.CheckCollectionID(collection); err != nil {
+		return "", err
+	}
+	if err := ostree.CheckRefName(ref); err != nil {
+		return "", err
+	}
+	return filepath.Join("refs/mirrors", collection, ref), nil
+}
+
+// CollectionRefs returns the refs of a collection that the repository mirrors, or, for its own collection and for "", its own.
+//
+//	shape   ref -> commit
+func (r *Repo) CollectionRefs(collection string) (map[string]ostree.Checksum, error) {
+	path, err := r.collectionRefFile(collection, "x")
+	if err != nil {
+		return nil, err
+	}
+	refs := map[string]ostree.Checksum{}
+	return refs, r.refsBelow(filepath.Dir(path), "", "", refs)
 }
 
 // readRef reads the file of a ref.
@@ -234,10 +266,15 @@ func (r *Repo) SetRef(name string, c ostree.Checksum) error {
 }
 
 func (r *Repo) setRef(name string, c ostree.Checksum) error {
-	path, err := r.refPath(name)
+	file, err := refFile(name)
 	if err != nil {
 		return err
 	}
+	return r.setRefFile(file, c)
+}
+
+func (r *Repo) setRefFile(file string, c ostree.Checksum) error {
+	path := filepath.Join(r.path, file)
 	if err := durable.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}

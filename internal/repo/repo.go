@@ -63,6 +63,7 @@ type Repo struct {
 	cache   metaCache
 	workers int
 	fsync   bool
+	each    bool // sync each object by itself
 }
 
 // maxParents bounds the chain of repositories that refer to a parent.
@@ -109,6 +110,7 @@ func (r *Repo) configure(depth int) error {
 		return err
 	}
 	r.fsync = r.config.boolean("core", "fsync", true)
+	r.each = r.config.boolean("core", "per-object-fsync", false)
 	if p, ok := r.config.Get("core", "parent"); ok && p != "" {
 		if depth >= maxParents {
 			return fmt.Errorf("more than %d parents, one above the other", maxParents)
@@ -191,6 +193,14 @@ func (r *Repo) Mode() Mode { return r.mode }
 
 // Config returns the configuration. Changes count for what is opened afterwards.
 func (r *Repo) Config() *Config { return r.config }
+
+// SyncNothing makes this Repo leave it to the kernel when what it writes comes to disk, as core.fsync=false does: a crash of
+// the machine may then leave damaged objects and refs.
+func (r *Repo) SyncNothing() { r.fsync = false }
+
+// SyncEachObject makes this Repo bring each object to disk when it is written, as core.per-object-fsync=true does: slower, but
+// others on the file system do not wait for one large sync.
+func (r *Repo) SyncEachObject() { r.each = true }
 
 // objdir is the descriptor of objects/.
 func (r *Repo) objdir() int { return int(r.objects.Fd()) }

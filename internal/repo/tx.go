@@ -38,7 +38,7 @@ type Tx struct {
 
 	mu       sync.Mutex
 	objects  map[object]objectState
-	refs     map[string]ostree.Checksum
+	refs     map[string]ostree.Checksum // by the path of the file below the repository
 	detached map[ostree.Checksum]gvariant.Dict
 	partial  map[ostree.Checksum]bool
 	tmp      int // number of the next temporary name
@@ -135,13 +135,31 @@ func (tx *Tx) settle(o object, err error) error {
 
 // SetRef makes a ref ("ref" or "remote:ref") name c when the transaction commits.
 func (tx *Tx) SetRef(name string, c ostree.Checksum) error {
-	if _, err := tx.r.refPath(name); err != nil {
+	path, err := refFile(name)
+	if err != nil {
 		return fmt.Errorf("set ref %q: %w", name, err)
 	}
+	tx.setRefFile(path, c)
+	return nil
+}
+
+// SetCollectionRef makes a ref of a collection name c when the transaction commits: one of the repository's own refs where the
+// collection is the repository's own (core.collection-id) or "", else one below refs/mirrors/COLLECTION.
+//
+//	source  ostree src/libostree/ostree-repo-refs.c, _ostree_repo_write_ref
+func (tx *Tx) SetCollectionRef(collection, ref string, c ostree.Checksum) error {
+	path, err := tx.r.collectionRefFile(collection, ref)
+	if err != nil {
+		return fmt.Errorf("set ref %q of collection %q: %w", ref, collection, err)
+	}
+	tx.setRefFile(path, c)
+	return nil
+}
+
+func (tx *Tx) setRefFile(path string, c ostree.Checksum) {
 	tx.mu.Lock()
 	defer tx.mu.Unlock()
-	tx.refs[name] = c
-	return nil
+	tx.refs[path] = c
 }
 
 // SetDetached writes what stands beside a commit, signatures above all, when the transaction commits.
@@ -204,7 +222,7 @@ func (tx *Tx) publish() error {
 	if err := tx.stageRefs(); err != nil {
 		return err
 	}
-	if tx.r.fsync && (len(content)+len(commits)+len(tx.detached) > 0 || len(tx.refs) > manyRefs) {
+	if tx.r.fsync && (!tx.r.each && len(content)+len(commits)+len(tx.detached) > 0 || len(tx.refs) > manyRefs) {
 		if err := durable.SyncFS(tx.stage.path); err != nil {
 			return err
 		}
@@ -305,7 +323,7 @@ func (tx *Tx) syncDirs(groups [][]object) error {
 	if !tx.r.fsync {
 		return nil
 	}
-	if len(groups) > manyDirs {
+	if len(groups) > manyDirs && !tx.r.each {
 		return durable.SyncFS(tx.r.path)
 	}
 	for _, group := range groups {
@@ -338,7 +356,7 @@ func (tx *Tx) stageRefs() error {
 	}
 	for i, name := range tx.refNames() {
 		if err := tx.writePlain(stagedRef(i), []byte(tx.refs[name].String()+"\n")); err != nil {
-			return fmt.Errorf("write ref %q: %w", name, err)
+			return fmt.Errorf("write %s: %w", name, err)
 		}
 	}
 	return nil
@@ -352,10 +370,10 @@ func (tx *Tx) publishRefs() error {
 		if many {
 			err = tx.moveRef(stagedRef(i), name)
 		} else {
-			err = tx.r.setRef(name, tx.refs[name])
+			err = tx.r.setRefFile(name, tx.refs[name])
 		}
 		if err != nil {
-			return fmt.Errorf("set ref %q: %w", name, err)
+			return fmt.Errorf("set %s: %w", name, err)
 		}
 	}
 	if many && tx.r.fsync {
@@ -371,10 +389,7 @@ func (tx *Tx) publishRefs() error {
 
 // moveRef puts a staged ref, which is on disk already, into place.
 func (tx *Tx) moveRef(staged, name string) error {
-	path, err := tx.r.refPath(name)
-	if err != nil {
-		return err
-	}
+	path := filepath.Join(tx.r.path, name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}

@@ -117,7 +117,7 @@ func writeAll(fd int, data []byte) error {
 
 // writeAll writes data to fd, and has what is written brought to disk from time to time.
 func (tx *Tx) writeAll(fd int, data []byte) error {
-	if tx.r.fsync {
+	if tx.r.fsync && !tx.r.each {
 		tx.flush.wrote(len(data), tx.stage.path)
 	}
 	return writeAll(fd, data)
@@ -136,7 +136,18 @@ func (tx *Tx) writePlain(name string, data []byte) error {
 	if err = writeAll(fd, data); err == nil && tx.stage.umask&0o644 != 0 {
 		err = unix.Fchmod(fd, 0o644)
 	}
+	if err == nil {
+		err = tx.syncEach(fd, name)
+	}
 	return errors.Join(err, unix.Close(fd))
+}
+
+// syncEach brings one staged file to disk where the repository wants that.
+func (tx *Tx) syncEach(fd int, name string) error {
+	if !tx.r.fsync || !tx.r.each {
+		return nil
+	}
+	return durable.SyncDataFD(fd, name)
 }
 
 // PutFile stages a regular file or symlink and returns its name. size is the content's length in bytes, or -1 if the
@@ -248,6 +259,9 @@ func (tx *Tx) writeSmall(name string, h ostree.FileHeader, data []byte) error {
 	}
 	if err = tx.writeAll(fd, data); err == nil {
 		err = tx.dress(fd, mode&^tx.stage.umask, h)
+	}
+	if err == nil {
+		err = tx.syncEach(fd, name)
 	}
 	return errors.Join(err, unix.Close(fd))
 }
@@ -430,6 +444,9 @@ func (tx *Tx) finishLarge(tmp string, fd int, h ostree.FileHeader, c ostree.Chec
 	}
 	if mine && err == nil {
 		err = tx.dress(fd, 0o600&^tx.stage.umask, h)
+	}
+	if mine && err == nil {
+		err = tx.syncEach(fd, tmp)
 	}
 	err = errors.Join(err, unix.Close(fd))
 	if mine && err == nil {
