@@ -28,6 +28,7 @@
 //	   sandbox    a contained run: namespaces, mounts, capabilities
 //	3  tree       trees as values: merge, diff, edit, print
 //	   rpmmd      the metadata of a source: repomd, primary, comps, cache
+//	   trust      who vouches for what comes from a remote; signatures for others
 //	4  repo       an OSTree repository on disk
 //	   composefs  a tree as one small image over the repository's objects
 //	5  importer   a package file becomes a package tree in the repo

@@ -20,7 +20,7 @@ import (
 const floors = `
 1 durable gvariant keyfile rpm sign manifest rpmlua accounts selinux
 2 ostree rpmdb solve fetch sandbox
-3 tree rpmmd
+3 tree rpmmd trust
 4 repo composefs
 5 importer scriptlet pull serve deploy machine label
 6 compose

@@ -484,7 +484,7 @@ func TestSignatures(t *testing.T) {
 		{"gpg", gpgOn, public, ""},
 		{"gpg", gpgOn, sign.Armor(sign.ArmorPublicKey, public), ""},
 		{"gpg", gpgOn, stranger, "key"},
-		{"gpg", gpgOn, nil, "the remote has no keys"},
+		{"gpg", gpgOn, nil, "the remote has no GPG key"},
 		{"plain", gpgOn, public, "no GPG signature"},
 		{"forged", gpgOn, public, "key"},
 		{"ed", edOn, nil, ""},

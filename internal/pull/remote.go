@@ -14,6 +14,7 @@ import (
 	"grove/internal/fetch"
 	"grove/internal/ostree"
 	"grove/internal/repo"
+	"grove/internal/trust"
 )
 
 // Limits of the small files of a remote. Flathub's summary is 10 MiB.
@@ -33,7 +34,7 @@ type remote struct {
 	meta    []string // base URLs of refs, summary and signatures
 	content []string // base URLs of objects
 	local   *repo.Repo
-	policy  policy
+	policy  trust.Policy
 
 	summary     *ostree.Summary // nil where there is none; read at most once
 	summaryRead bool
@@ -202,7 +203,7 @@ func (rem *remote) get(ctx context.Context, bases []string, path string, maxByte
 
 // resolve gives the commit of a ref: from the summary where there is one.
 func (rem *remote) resolve(ctx context.Context, ref string) (ostree.Checksum, error) {
-	if rem.local != nil && !rem.policy.summary() {
+	if rem.local != nil && !rem.policy.WantsSummary() {
 		all, err := rem.local.Refs("")
 		if err != nil {
 			return ostree.Checksum{}, err
@@ -220,7 +221,7 @@ func (rem *remote) resolve(ctx context.Context, ref string) (ostree.Checksum, er
 		if s, ok := rem.summary.Lookup(ref); ok {
 			return s.Commit, nil
 		}
-		if rem.policy.summary() {
+		if rem.policy.WantsSummary() {
 			return ostree.Checksum{}, fmt.Errorf("%w in the summary", repo.ErrNotFound)
 		}
 	}
@@ -237,7 +238,7 @@ func (rem *remote) resolve(ctx context.Context, ref string) (ostree.Checksum, er
 // allRefs lists the remote's own refs.
 func (rem *remote) allRefs(ctx context.Context) (map[string]ostree.Checksum, error) {
 	refs := map[string]ostree.Checksum{}
-	if rem.local != nil && !rem.policy.summary() {
+	if rem.local != nil && !rem.policy.WantsSummary() {
 		all, err := rem.local.Refs("")
 		for name, c := range all {
 			if !strings.Contains(name, ":") {
@@ -267,10 +268,10 @@ func (rem *remote) readSummary(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("summary: %w", err)
 	}
-	if rem.policy.summary() {
+	if rem.policy.WantsSummary() {
 		sig, err := rem.file(ctx, "summary.sig", maxSmall)
 		if err == nil {
-			err = rem.policy.verifySummary(data, sig)
+			_, err = rem.policy.Summary(data, sig)
 		}
 		if err != nil {
 			return fmt.Errorf("summary: %w", err)

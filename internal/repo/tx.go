@@ -60,8 +60,11 @@ const (
 // of processes that are gone.
 //
 //	errors  durable.ErrBusy if a prune holds the lock for longer than core.lock-timeout-secs
-func (r *Repo) Begin(ctx context.Context) (*Tx, error) {
-	lock, err := r.lock(ctx, false)
+func (r *Repo) Begin(ctx context.Context) (*Tx, error) { return r.begin(ctx, false) }
+
+// begin is Begin; alone keeps all other writers out until the end, for who changes what is there.
+func (r *Repo) begin(ctx context.Context, alone bool) (*Tx, error) {
+	lock, err := r.lock(ctx, alone)
 	if err != nil {
 		return nil, fmt.Errorf("begin transaction: %w", err)
 	}

@@ -21,6 +21,10 @@ type Keyring struct {
 
 	// Legacy accepts what was good enough before 2010: SHA-1 as digest of what is signed, DSA and RSA keys below 2048 bits.
 	Legacy bool
+
+	// Current also asks that the key is neither revoked nor expired today, as gpg and so OSTree do; else what counts is the
+	// day of the signature, as for packages, which are signed once.
+	Current bool
 }
 
 // cert is one certificate; the mutex guards what the library remembers inside about self-signatures it has checked.
@@ -91,9 +95,9 @@ func (k Keyring) unique() Keyring {
 	return k
 }
 
-// Merge gives the union of both; Legacy if one of them is.
+// Merge gives the union of both; Legacy if one of them is, Current too.
 func (k Keyring) Merge(o Keyring) Keyring {
-	return Keyring{certs: slices.Concat(k.certs, o.certs), Legacy: k.Legacy || o.Legacy}.unique()
+	return Keyring{certs: slices.Concat(k.certs, o.certs), Legacy: k.Legacy || o.Legacy, Current: k.Current || o.Current}.unique()
 }
 
 // Len gives the number of certificates.

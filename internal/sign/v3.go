@@ -89,6 +89,9 @@ func (s *legacySignature) issuer() string      { return fmt.Sprintf("%016x", s.k
 func (s *legacySignature) made() time.Time     { return time.Unix(int64(s.madeSec), 0).UTC() }
 func (s *legacySignature) digest() crypto.Hash { return s.hash }
 func (s *legacySignature) policy() error       { return nil }
+func (s *legacySignature) expires() time.Time  { return time.Time{} }
+
+func (s *legacySignature) algorithm() packet.PublicKeyAlgorithm { return s.algo }
 
 // issuedBy holds for keys of version 4 only: those of 6 must not make such signatures.
 func (s *legacySignature) issuedBy(k *packet.PublicKey) bool {

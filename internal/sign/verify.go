@@ -44,7 +44,9 @@ type detached interface {
 	isText() bool
 	issuedBy(*packet.PublicKey) bool
 	issuer() string
+	algorithm() packet.PublicKeyAlgorithm
 	made() time.Time
+	expires() time.Time // zero: never
 	digest() crypto.Hash
 	check(hash.Hash, *packet.PublicKey) error
 	policy() error
@@ -78,7 +80,7 @@ func (k Keyring) Verify(signed io.Reader, sig []byte) (Signer, error) {
 		}
 	}
 	for _, a := range attempts {
-		if err := a.judge(k.Legacy); err != nil {
+		if err := a.judge(k); err != nil {
 			verdict = graver(verdict, err)
 			continue
 		}
@@ -214,12 +216,12 @@ func (k Keyring) attempts(s detached) ([]*attempt, error) {
 }
 
 // judge checks the signature first, then whether its key may be relied on.
-func (a *attempt) judge(legacy bool) error {
+func (a *attempt) judge(k Keyring) error {
 	if err := a.sig.check(a.hash, a.key); err != nil {
 		return &BadSignatureError{ID: keyID(a.key), Reason: err.Error()}
 	}
 	distrust := func(reason string) error { return &DistrustedKeyError{ID: keyID(a.key), Reason: reason} }
-	if reason := a.checkStrength(legacy); reason != "" {
+	if reason := a.checkStrength(k.Legacy); reason != "" {
 		return distrust(reason)
 	}
 	if err := a.sig.policy(); err != nil {
@@ -227,7 +229,11 @@ func (a *attempt) judge(legacy bool) error {
 	}
 	a.cert.mu.Lock()
 	defer a.cert.mu.Unlock()
-	if err := a.checkValid(); err != nil {
+	err := a.checkValid()
+	if err == nil && k.Current {
+		err = a.checkNow(time.Now())
+	}
+	if err != nil {
 		return distrust(reason(err))
 	}
 	return nil
@@ -352,7 +358,10 @@ type modern struct{ sig *packet.Signature }
 func (m modern) newHash() (hash.Hash, error) { return m.sig.PrepareVerify() }
 func (m modern) isText() bool                { return m.sig.SigType == packet.SigTypeText }
 func (m modern) made() time.Time             { return m.sig.CreationTime }
+func (m modern) expires() time.Time          { return lifetime(m.sig.CreationTime, m.sig.SigLifetimeSecs) }
 func (m modern) digest() crypto.Hash         { return m.sig.Hash }
+
+func (m modern) algorithm() packet.PublicKeyAlgorithm { return m.sig.PubKeyAlgo }
 
 func (m modern) issuedBy(k *packet.PublicKey) bool {
 	return k.PubKeyAlgo.CanSign() && m.sig.CheckKeyIdOrFingerprint(k)
@@ -384,7 +393,7 @@ func (m modern) policy() error {
 			return fmt.Errorf("critical notation %q is not known", n.Name)
 		}
 	}
-	if l := m.sig.SigLifetimeSecs; l != nil && *l != 0 && time.Now().After(m.sig.CreationTime.Add(time.Duration(*l)*time.Second)) {
+	if at := m.expires(); !at.IsZero() && time.Now().After(at) {
 		return errors.New("the signature has expired")
 	}
 	return nil
