@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,9 +20,9 @@ import (
 	"grove/internal/guest"
 )
 
-// TestKill kills grove before one of its durable steps, for each verb that changes guests and for steps spread over
-// all it takes. Each time the guests must be as before or as after, fsck content, and the same verb must succeed
-// when it is run again. GROVE_TEST_KILLS=all tries every step, a number so many of each verb.
+// TestKill kills grove before one of its durable steps, or makes the step fail, for each verb that changes guests and
+// for steps spread over all it takes. Each time the guests must be as before or as after, fsck content, and the same
+// verb must succeed when it is run again. GROVE_TEST_KILLS=all tries every step, a number so many of each verb.
 func TestKill(t *testing.T) {
 	need(t, "root")
 	w := copse(t)
@@ -42,12 +43,9 @@ func TestKill(t *testing.T) {
 	staged := filepath.Join(t.TempDir(), "staged")
 	mustLink(t, seed, staged)
 	mustGrove(t, staged, "upgrade", "mail", "--stage")
-	for _, v := range []struct {
-		name    string
-		args    []string
-		seed    string // another state root to begin with
-		between bool   // states between old and new are fine: what it does to each deployment is whole by itself
-	}{
+	host := filepath.Join(t.TempDir(), "host")
+	places := []string{"--unit-dir", host + "/units", "--nspawn-dir", host + "/nspawn", "--image-dir", host + "/machines"}
+	for _, v := range []killing{
 		{name: "create", args: []string{"create", "web", "copse:" + w.Ref}},
 		{name: "install", args: []string{"install", "mail", "greeter"}},
 		{name: "uninstall", args: []string{"uninstall", "mail", "hello"}},
@@ -61,18 +59,34 @@ func TestKill(t *testing.T) {
 		{name: "pin", args: []string{"pin", "mail", "1"}},
 		{name: "delete", args: []string{"delete", "mail", "--yes"}},
 		{name: "gc", args: []string{"gc"}, between: true},
+		{name: "delete one", args: []string{"delete", "mail", "1", "--yes"}},
+		{name: "retention", args: []string{"retention", "mail", "--keep", "3"}},
+		{name: "enable", args: append([]string{"enable", "mail"}, places...), host: host},
+		{name: "service", args: append([]string{"service", "mail", "hello", "--at-boot"}, places[:2]...), host: host},
 	} {
 		t.Run(v.name, func(t *testing.T) {
-			t.Parallel()
+			if v.host == "" {
+				t.Parallel()
+			}
 			if v.seed == "" {
 				v.seed = seed
 			}
-			killVerb(t, v.seed, v.args, v.between)
+			v.run(t)
 		})
 	}
 }
 
-func killVerb(t *testing.T, seed string, args []string, between bool) {
+// killing is a verb to be killed in.
+type killing struct {
+	name    string
+	args    []string
+	seed    string // another state root to begin with
+	between bool   // states between old and new are fine: what it does to each deployment is whole by itself
+	host    string // where it writes files of the host: grove disable has to take them all away
+}
+
+func (v killing) run(t *testing.T) {
+	seed, args := v.seed, v.args
 	dir := t.TempDir()
 	whole := filepath.Join(dir, "whole")
 	mustLink(t, seed, whole)
@@ -90,29 +104,53 @@ func killVerb(t *testing.T, seed string, args []string, between bool) {
 		t.Fatalf("%q durable steps", text)
 	}
 	after := guestsOf(t, whole)
+	v.disable(t, whole)
 	removeAll(t, whole)
-	for _, n := range spread(steps) {
+	kills := spread(steps)
+	for i, n := range append(kills, spread(steps)...) {
+		fault := "GROVE_TEST_KILL_AT=" + strconv.Itoa(n)
+		if i >= len(kills) {
+			fault = fmt.Sprintf("GROVE_TEST_FAIL_AT=%d:%s", n, []string{"EIO", "ENOSPC"}[i%2])
+		}
 		root := filepath.Join(dir, "root")
 		mustLink(t, seed, root)
-		out, err := groveAt(root, []string{fmt.Sprintf("GROVE_TEST_KILL_AT=%d", n)}, args...)
-		if !killed(err) {
-			// Steps of parallel work can vary a little from run to run.
-			if err != nil || n < steps-steps/10-2 {
-				t.Errorf("step %d of %d: not killed: %v\n%s", n, steps, err, out)
-			}
+		out, err := groveAt(root, []string{fault}, args...)
+		switch {
+		case i >= len(kills) && err != nil && !strings.Contains(string(out), "input/output error") && !strings.Contains(string(out), "no space left"):
+			t.Errorf("%s of %d: the error does not say what happened: %v\n%s", fault, steps, err, out)
+		case i < len(kills) && !killed(err) && (err != nil || n < steps-steps/10-2): // steps of parallel work can vary a little from run to run
+			t.Errorf("%s of %d: not killed: %v\n%s", fault, steps, err, out)
 		}
-		if got := guestsOf(t, root); got != before && got != after && !between {
-			t.Errorf("step %d of %d: neither the old nor the new state:\n%s\nold:\n%s\nnew:\n%s", n, steps, got, before, after)
+		got := guestsOf(t, root)
+		if got != before && got != after && !v.between {
+			t.Errorf("%s of %d: neither the old nor the new state:\n%s\nold:\n%s\nnew:\n%s", fault, steps, got, before, after)
 		} else if got == before {
 			if out, err := groveAt(root, nil, args...); err != nil {
-				t.Errorf("step %d of %d: again: %v\n%s", n, steps, err, out)
+				t.Errorf("%s of %d: again: %v\n%s", fault, steps, err, out)
 			}
 		}
 		if out, err := groveAt(root, nil, "fsck"); err != nil {
-			t.Errorf("step %d of %d: fsck: %v\n%s", n, steps, err, out)
+			t.Errorf("%s of %d: fsck: %v\n%s", fault, steps, err, out)
 		}
+		v.disable(t, root)
 		removeAll(t, root)
 	}
+}
+
+// disable takes files of the host away, of which none may stay.
+func (v killing) disable(t *testing.T, root string) {
+	t.Helper()
+	if v.host == "" {
+		return
+	}
+	mustGrove(t, root, "disable", "mail")
+	_ = filepath.WalkDir(v.host, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			t.Errorf("left on the host: %s", path)
+		}
+		return err
+	})
+	removeAll(t, v.host) // the next one begins without the folders
 }
 
 // spread chooses steps to be killed at: some from all over, and the last ones, where the swap is.

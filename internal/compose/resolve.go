@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"syscall"
 
 	"grove/internal/fetch"
 	"grove/internal/importer"
@@ -162,7 +163,7 @@ func (b *build) loadSources(ctx context.Context) (dead []string, err error) {
 			CacheDir: b.metadataDir(), Client: b.o.Client, Offline: b.o.Offline, Refresh: b.o.Refresh, ReadKey: b.o.ReadKey,
 		})
 		if err != nil {
-			if isTrust(err) || errors.Is(err, fetch.ErrDigest) || ctx.Err() != nil {
+			if isTrust(err) || errors.Is(err, fetch.ErrDigest) || ctx.Err() != nil || diskFault(err) {
 				return nil, err
 			}
 			dead = append(dead, err.Error())
@@ -175,6 +176,16 @@ func (b *build) loadSources(ctx context.Context) (dead []string, err error) {
 		return nil, fmt.Errorf("no source can be read: %s", strings.Join(dead, "; "))
 	}
 	return dead, nil
+}
+
+// diskFault tells a fault of this machine from one of a source: no other source would be any better.
+func diskFault(err error) bool {
+	for _, fault := range []error{syscall.EIO, syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
+		if errors.Is(err, fault) {
+			return true
+		}
+	}
+	return false
 }
 
 // chooseSources are the sources that the manifest names, or all enabled ones where it names none.

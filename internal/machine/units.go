@@ -214,11 +214,18 @@ func WriteHostFiles(guestDir string, files []HostFile) ([]string, error) {
 	if err := writeRecord(guestDir, known); err != nil {
 		return nil, err
 	}
-	var out []string
 	for _, f := range files {
 		if err := durable.MkdirAll(filepath.Dir(f.Path), 0o755); err != nil {
-			return out, err
+			return nil, err
 		}
+	}
+	release, err := holdDirs(files)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	var out []string
+	for _, f := range files {
 		if f.Link != "" {
 			err = durable.Swap(f.Path, f.Link)
 		} else {
@@ -239,6 +246,11 @@ func RemoveHostFiles(guestDir, unit string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	release, err := holdDirs(known)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	var left []HostFile
 	out := []string{}
 	for _, f := range known {
