@@ -11,7 +11,7 @@ import (
 )
 
 // String returns the text form of v with type annotations, as g_variant_print gives it and `ostree show --raw` shows
-// it. It is for people; this package does not read it back.
+// it. [Parse] reads it back.
 //
 //	source  GLib docs, "GVariant Text Format"; gvariant.c, g_variant_print_string
 func (v Value) String() string {
