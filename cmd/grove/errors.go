@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"grove/internal/compose"
 	"grove/internal/deploy"
 	"grove/internal/durable"
 	"grove/internal/fetch"
@@ -109,7 +110,10 @@ func hints(err error) []string {
 	var script *scriptlet.Failure
 	var noGuest *deploy.NotFoundError
 	var u usageError
+	var protected *compose.ProtectedError
 	switch {
+	case errors.As(err, &protected):
+		return []string{"the guest's /etc/dnf/protected.d names them; say --allow-protected where you mean it"}
 	case errors.As(err, &u):
 		return []string{"`grove --help` lists the verbs, `grove VERB --help` explains one"}
 	case errors.As(err, &noGuest) && strings.Contains(noGuest.What, "deployment"):

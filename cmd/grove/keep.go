@@ -27,7 +27,7 @@ Without ID: the one that the current was made from. The old deployment comes bac
 			if len(ids) > 0 {
 				id = ids[0]
 			}
-			return a.change(&changeFlags{}, func(e guest.Env, _ guest.Options) (guest.Change, error) {
+			return a.change(cmd.Context(), &changeFlags{}, func(e guest.Env, _ guest.Options) (guest.Change, error) {
 				return guest.Rollback(cmd.Context(), e, args[0], id)
 			})
 		})
@@ -38,7 +38,7 @@ func (a *app) finalize() *cobra.Command {
 For what grove upgrade --stage made. /etc is merged now, from what the current deployment has by now. Where the
 guest was changed since, what was staged counts no more, and is to be staged again.`, cobra.ExactArgs(1),
 		func(cmd *cobra.Command, args []string) error {
-			return a.change(&changeFlags{}, func(e guest.Env, _ guest.Options) (guest.Change, error) {
+			return a.change(cmd.Context(), &changeFlags{}, func(e guest.Env, _ guest.Options) (guest.Change, error) {
 				return guest.Finalize(cmd.Context(), e, args[0])
 			})
 		})

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -22,6 +21,7 @@ type changeFlags struct {
 	refresh    bool
 	repoFiles  []string
 	lock       string
+	edits      editFlags
 }
 
 func (c *changeFlags) add(cmd *cobra.Command) {
@@ -34,7 +34,8 @@ func (c *changeFlags) add(cmd *cobra.Command) {
 }
 
 func (c *changeFlags) options() (guest.Options, error) {
-	o := guest.Options{DryRun: c.dryRun, Refresh: c.refresh, RepoFiles: c.repoFiles}
+	o := guest.Options{DryRun: c.dryRun, Refresh: c.refresh, RepoFiles: c.repoFiles, Unprotect: c.edits.unprotect}
+	o.Edits = c.edits.edits()
 	if c.lock != "" {
 		text, err := os.ReadFile(c.lock)
 		if err != nil {
@@ -50,7 +51,7 @@ func (c *changeFlags) options() (guest.Options, error) {
 }
 
 // change runs one change of a guest and prints what came of it.
-func (a *app) change(flags *changeFlags, f func(guest.Env, guest.Options) (guest.Change, error)) error {
+func (a *app) change(ctx context.Context, flags *changeFlags, f func(guest.Env, guest.Options) (guest.Change, error)) error {
 	e, err := a.guestEnv()
 	if err != nil {
 		return err
@@ -58,6 +59,9 @@ func (a *app) change(flags *changeFlags, f func(guest.Env, guest.Options) (guest
 	e.NoGPGCheck = flags.noGPGCheck
 	o, err := flags.options()
 	if err != nil {
+		return err
+	}
+	if err := a.alsoAsked(ctx, flags, &o.Edits); err != nil {
 		return err
 	}
 	c, err := f(e, o)
@@ -90,7 +94,7 @@ host:booted is the host's own commit, read from its repository; upgrade then fol
 				if err != nil {
 					return err
 				}
-				return a.change(&flags, func(e guest.Env, o guest.Options) (guest.Change, error) {
+				return a.change(cmd.Context(), &flags, func(e guest.Env, o guest.Options) (guest.Change, error) {
 					return guest.Create(cmd.Context(), e, args[0], guest.CreateOptions{Options: o, Manifest: &m})
 				})
 			}
@@ -101,27 +105,26 @@ host:booted is the host's own commit, read from its repository; upgrade then fol
 			if err != nil {
 				return err
 			}
-			return a.change(&flags, func(e guest.Env, o guest.Options) (guest.Change, error) {
-				o.LocalFiles = specs.Files
-				return guest.Create(cmd.Context(), e, args[0], guest.CreateOptions{
-					Options: o, Base: args[1], Packages: specs.Names, Local: specs.Local,
-				})
+			return a.change(cmd.Context(), &flags, func(e guest.Env, o guest.Options) (guest.Change, error) {
+				o.Edits.Install = specs
+				return guest.Create(cmd.Context(), e, args[0], guest.CreateOptions{Options: o, Base: args[1]})
 			})
 		})
 	cmd.Flags().StringVar(&file, "manifest", "", "make the guest what this file says")
 	cmd.Flags().StringArrayVar(&packages, "install", nil, "a package to layer: name, NEVRA, provide, path, @group, .rpm file or URL")
 	flags.add(cmd)
+	flags.edits.addSolving(cmd)
 	return cmd
 }
 
 func (a *app) install() *cobra.Command {
 	var flags changeFlags
-	var drop []string
 	cmd := verb("install NAME PKG... [--uninstall PKG]...", "layer packages on a guest", `
 PKG is a name, NEVRA, glob, provide such as /usr/bin/x, @group, local .rpm file, or URL of one.
 The base's packages stay as they are; what the packages need comes along, from the guest's own sources
 (/etc/yum.repos.d in the guest, and what --repo-file added). The guest gets a new deployment, made current
-at once; what runs in the old one keeps it until it ends.
+at once; what runs in the old one keeps it until it ends. A package file stays with the guest; grove upgrade
+takes a newer package of its name from a source, where one is there, and never an older one.
 
     grove install mail postfix /usr/bin/dig
     grove install mail nginx --uninstall httpd                       both in one change
@@ -131,27 +134,33 @@ at once; what runs in the old one keeps it until it ends.
 			if err != nil {
 				return err
 			}
-			specs.Drop = drop
-			return a.change(&flags, func(e guest.Env, o guest.Options) (guest.Change, error) {
+			return a.change(cmd.Context(), &flags, func(e guest.Env, o guest.Options) (guest.Change, error) {
 				return guest.Install(cmd.Context(), e, args[0], specs, o)
 			})
 		})
-	cmd.Flags().StringArrayVar(&drop, "uninstall", nil, "take this away in the same change")
 	flags.add(cmd)
+	flags.edits.addUninstall(cmd)
+	flags.edits.addSolving(cmd)
 	return cmd
 }
 
 func (a *app) uninstall() *cobra.Command {
 	var flags changeFlags
-	cmd := verb("uninstall NAME PKG...", "take layered packages away", `
+	cmd := verb("uninstall NAME PKG...|--all [--install PKG]...", "take layered packages away", `
 PKG is what was asked for with install (see grove status), or a glob of it. What only it needed goes too.
 To take a package of the base away, use grove override remove.`,
-		cobra.MinimumNArgs(2), func(cmd *cobra.Command, args []string) error {
-			return a.change(&flags, func(e guest.Env, o guest.Options) (guest.Change, error) {
+		cobra.MinimumNArgs(1), func(cmd *cobra.Command, args []string) error {
+			if flags.edits.uninstallAll == (len(args) > 1) {
+				return usage("uninstall %s: name packages, or say --all", args[0])
+			}
+			return a.change(cmd.Context(), &flags, func(e guest.Env, o guest.Options) (guest.Change, error) {
 				return guest.Uninstall(cmd.Context(), e, args[0], args[1:], o)
 			})
 		})
 	flags.add(cmd)
+	flags.edits.addInstall(cmd)
+	flags.edits.addSolving(cmd)
+	cmd.Flags().BoolVar(&flags.edits.uninstallAll, "all", false, "everything that was asked for")
 	return cmd
 }
 
@@ -171,7 +180,7 @@ but leaves the current one current until grove finalize NAME; status shows it as
 			}
 			changed := false
 			for _, name := range names {
-				err := a.change(&flags, func(e guest.Env, o guest.Options) (guest.Change, error) {
+				err := a.change(cmd.Context(), &flags, func(e guest.Env, o guest.Options) (guest.Change, error) {
 					o.Stage = stage
 					c, err := guest.Upgrade(cmd.Context(), e, name, o)
 					changed = changed || !c.Unchanged
@@ -187,6 +196,9 @@ but leaves the current one current until grove finalize NAME; status shows it as
 			return nil
 		})
 	flags.add(cmd)
+	flags.edits.addInstall(cmd)
+	flags.edits.addUninstall(cmd)
+	flags.edits.addSolving(cmd)
 	cmd.Flags().BoolVar(&stage, "stage", false, "make the deployment, to be made current later")
 	cmd.Flags().BoolVar(&all, "all", false, "every guest of the state root")
 	cmd.Flags().BoolVar(&check, "check", false, "only say whether there is something newer")
@@ -215,11 +227,14 @@ func (a *app) rebase() *cobra.Command {
 	cmd := verb("rebase NAME [REMOTE:]REF", "put a guest on another base", `
 The guest's layers, /etc changes and /var come along; grove rollback leads back.`,
 		cobra.ExactArgs(2), func(cmd *cobra.Command, args []string) error {
-			return a.change(&flags, func(e guest.Env, o guest.Options) (guest.Change, error) {
+			return a.change(cmd.Context(), &flags, func(e guest.Env, o guest.Options) (guest.Change, error) {
 				return guest.Rebase(cmd.Context(), e, args[0], args[1], o)
 			})
 		})
 	flags.add(cmd)
+	flags.edits.addInstall(cmd)
+	flags.edits.addUninstall(cmd)
+	flags.edits.addSolving(cmd)
 	return cmd
 }
 
@@ -236,7 +251,7 @@ the words). A guest that does not exist is created; one that is so already is le
 				return err
 			}
 			unchanged := false
-			err = a.change(&flags, func(e guest.Env, o guest.Options) (guest.Change, error) {
+			err = a.change(cmd.Context(), &flags, func(e guest.Env, o guest.Options) (guest.Change, error) {
 				c, err := guest.Apply(cmd.Context(), e, args[0], m, o)
 				unchanged = c.Unchanged
 				return c, err
@@ -254,52 +269,4 @@ the words). A guest that does not exist is created; one that is so already is le
 // loadManifest reads a manifest and what it includes from the folder it lies in.
 func loadManifest(path string) (manifest.Manifest, error) {
 	return manifest.Load(os.DirFS(filepath.Dir(path)), filepath.Base(path), hostArch())
-}
-
-func (a *app) override() *cobra.Command {
-	cmd := &cobra.Command{Use: "override", Short: "remove or replace packages of the base", Args: groupArgs,
-		RunE: func(*cobra.Command, []string) error { return usage("say override remove, replace or reset") }}
-	type op func(context.Context, guest.Env, string, []string, guest.Options) (guest.Change, error)
-	for _, o := range []struct {
-		use, short string
-		min        int
-		do         op
-	}{
-		{"remove NAME PKG...", "take packages of the base out of the guest", 2, guest.OverrideRemove},
-		{"replace NAME FILE.rpm...", "put package files in the place of the base's", 2, func(ctx context.Context, e guest.Env, name string, words []string, o guest.Options) (guest.Change, error) {
-			specs, err := a.specs(ctx, words)
-			if err != nil {
-				return guest.Change{}, err
-			}
-			return guest.OverrideReplace(ctx, e, name, specs, o)
-		}},
-		{"reset NAME [PKG...]", "undo overrides: of these packages, or all", 1, guest.OverrideReset},
-	} {
-		var flags changeFlags
-		sub := verb(o.use, o.short, o.short+".", cobra.MinimumNArgs(o.min), func(cmd *cobra.Command, args []string) error {
-			return a.change(&flags, func(e guest.Env, opts guest.Options) (guest.Change, error) {
-				return o.do(cmd.Context(), e, args[0], args[1:], opts)
-			})
-		})
-		flags.add(sub)
-		cmd.AddCommand(sub)
-	}
-	return cmd
-}
-
-// specs tells names from package files; URLs are downloaded into the cache first.
-func (a *app) specs(ctx context.Context, words []string) (guest.Specs, error) {
-	s, err := a.store()
-	if err != nil {
-		return guest.Specs{}, err
-	}
-	for i, w := range words {
-		if !strings.Contains(w, "://") {
-			continue
-		}
-		if words[i], err = guest.Download(ctx, s, a.client(), w); err != nil {
-			return guest.Specs{}, err
-		}
-	}
-	return guest.ParseSpecs(words)
 }

@@ -25,6 +25,9 @@ func (a *app) printChange(c guest.Change) {
 		for _, s := range c.Satisfied {
 			a.printf("  %s is part of the base already\n", s)
 		}
+		for _, s := range c.Waiting {
+			a.printf("  the override of %s waits: no source has a newer one than the base\n", s)
+		}
 		return
 	case c.DryRun:
 		a.printf("%s: would change as follows; nothing was done\n", c.Guest)
@@ -32,6 +35,9 @@ func (a *app) printChange(c guest.Change) {
 	a.printPackages(c.Packages)
 	for _, s := range c.Satisfied {
 		a.printf("  (%s is part of the base already)\n", s)
+	}
+	for _, s := range c.Waiting {
+		a.printf("  (the override of %s waits: no source has a newer one than the base)\n", s)
 	}
 	for _, p := range c.Newer {
 		a.printf("  (newer: %s; grove upgrade %s takes it)\n", p, c.Guest)
@@ -181,8 +187,17 @@ func (a *app) printStatus(s guest.Status) {
 	if len(s.Removed) > 0 {
 		a.printf("  removed    %s\n", strings.Join(s.Removed, " "))
 	}
-	if len(s.Replaced) > 0 {
-		a.printf("  replaced   %s\n", strings.Join(s.Replaced, " "))
+	for _, r := range s.Overrides {
+		a.printf("  replaced   %s\n", r)
+	}
+	if len(s.Excluded) > 0 {
+		a.printf("  excluded   %s\n", strings.Join(s.Excluded, " "))
+	}
+	if len(s.VersionLocks) > 0 {
+		a.printf("  locked     %s\n", strings.Join(s.VersionLocks, " "))
+	}
+	if s.NoWeakDeps {
+		a.printf("  weak deps  not installed\n")
 	}
 	if s.Damaged != "" {
 		a.printf("  damaged    %s\n", s.Damaged)

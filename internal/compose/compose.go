@@ -65,6 +65,7 @@ type Options struct {
 	Refresh    bool   // ask the sources for new metadata
 	Offline    bool
 	NoGPGCheck bool
+	Protected  []string             // names and globs of packages that no change may take away
 	Ref        string               // bound into the commit; "" for a guest's layers
 	Parent     ostree.Checksum      // zero = none
 	Unchanged  func(in string) bool // told the hash of all inputs before anything is made; true = stop there
@@ -82,6 +83,7 @@ type Result struct {
 	Warnings  []string // for the person: a source that was left out, a scriptlet that only rpm would forgive
 	Satisfied []string // requests that the base fulfils already
 	Newer     []string // requested packages of which a source has a newer version than was taken
+	Waiting   []string // replacements for which no source has anything newer than the base has
 	Layered   []rpm.NEVRA
 }
 
@@ -94,6 +96,7 @@ type build struct {
 	sources       []*rpmmd.Metadata        // resolve
 	locals        []localPackage           // resolve
 	short         bool                     // resolve: a source could not be read
+	shortPriority int                      // resolve: the best priority of those
 	kept          []manifest.LockedPackage // resolve: packages of the run before, in the order of keptRepo
 	picks         []pick                   // resolve: in transaction order
 	removed       []*rpm.Header            // resolve: installed packages that go away

@@ -62,8 +62,8 @@ func (b *build) findLocals(ctx context.Context) error {
 		lp := localPackage{path: given[l.SHA256], replace: replace}
 		if lp.path != "" {
 			lp.meta, err = localMeta(lp.path, l.SHA256)
-		} else {
-			lp.meta, err = b.cachedMeta(n, l.SHA256)
+		} else if lp.meta, err = b.cachedMeta(n, l.SHA256); err != nil && !replace && b.movedOn(n) {
+			lp.meta, err = rpm.Meta{NEVRA: n, Digest: rpm.Digest{Algo: "sha256", Hex: l.SHA256}}, nil // gc may have taken what nothing uses
 		}
 		if err != nil {
 			return fmt.Errorf("local package %s: %w", l.NEVRA, err)

@@ -21,12 +21,11 @@ import (
 // keptRepo is the solver's name of the packages that the run before took.
 const keptRepo = "@kept"
 
-// Priorities in the solver's words, where lower wins and 99 is the default. A source's own priority counts
-// within its class.
+// Priorities in the solver's words, where lower wins. A source's own priority comes first, as with dnf; among
+// sources of equal priority those of the base win.
 const (
-	keptPriority    = 1
-	defaultPriority = 99
-	foreignPenalty  = 1000
+	keptPriority    = -1 << 29
+	defaultPriority = 99 // of a source that names none
 )
 
 // KeySources is the commit metadata that names the sources a base was made from (as).
@@ -37,14 +36,18 @@ const rpmOSTreeSources = "rpmostree.rpmmd-repos"
 
 // priority is what the solver is told of a source.
 func (b *build) priority(s rpmmd.Source) int {
-	p := s.Priority
-	if p == 0 {
-		p = defaultPriority
-	}
+	p := 2 * ownPriority(s)
 	if !b.o.Newest && len(b.base.sources) > 0 && !b.base.sources[s.ID] {
-		p += foreignPenalty
+		p++
 	}
-	return p + keptPriority
+	return p
+}
+
+func ownPriority(s rpmmd.Source) int {
+	if s.Priority == 0 {
+		return defaultPriority
+	}
+	return s.Priority
 }
 
 // keptRepo gives the solver the packages of the run before, from the package cache, as the ones to prefer.
@@ -54,7 +57,7 @@ func (b *build) keptRepo(req *solve.Request) error {
 	}
 	r := solve.Repo{ID: keptRepo, Priority: keptPriority}
 	if b.o.Newest { // a source that is not at hand must not take anybody back to an older version
-		r.Priority += defaultPriority
+		r.Priority = 2 * b.shortPriority
 	}
 	for _, l := range b.o.Previous.Packages {
 		if l.Source == LocalSource {
@@ -76,7 +79,7 @@ func (b *build) keptRepo(req *solve.Request) error {
 			return err
 		}
 		b.kept = append(b.kept, l)
-		r.Packages = append(r.Packages, m)
+		r.Packages, r.Origins = append(r.Packages, m), append(r.Origins, l.Source)
 	}
 	if len(r.Packages) > 0 {
 		req.Repos = append(req.Repos, r)

@@ -284,10 +284,11 @@ func TestPriority(t *testing.T) {
 		got  int
 		want int
 	}{
-		{"default", compose.Priority(s(0), false), 100},
-		{"own", compose.Priority(s(10), false), 11},
-		{"of the base", compose.Priority(s(99), false, "s", "t"), 100},
-		{"foreign", compose.Priority(s(1), false, "t"), 1002},
+		{"default", compose.Priority(s(0), false), 198},
+		{"own", compose.Priority(s(10), false), 20},
+		{"of the base", compose.Priority(s(99), false, "s", "t"), 198},
+		{"foreign", compose.Priority(s(99), false, "t"), 199},
+		{"foreign, but its own priority comes first", compose.Priority(s(98), false, "t"), 197},
 		{"foreign, upgrade", compose.Priority(s(1), true, "t"), 2},
 	} {
 		if tc.got != tc.want {

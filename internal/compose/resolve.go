@@ -121,7 +121,7 @@ func (b *build) resolveBySolver(ctx context.Context) error {
 		if b.o.Base == nil {
 			return errors.New("the manifest names no packages; add some under `packages:`")
 		}
-		return nil
+		return b.baseFitsLocks()
 	}
 	dead, err := b.loadSources(ctx)
 	if err != nil {
@@ -142,11 +142,36 @@ func (b *build) resolveBySolver(ctx context.Context) error {
 	for _, d := range dead {
 		b.warn("source left out: %s", d)
 	}
-	b.result.Satisfied = plan.Satisfied
+	b.result.Satisfied, b.result.Waiting = plan.Satisfied, plan.Waiting
 	if err := b.keep(req, plan); err != nil {
 		return err
 	}
 	b.result.Newer = b.newer()
+	return b.checkProtected()
+}
+
+// baseFitsLocks asks whether the version locks admit the base as it is.
+func (b *build) baseFitsLocks() error {
+	if len(b.m.VersionLocks) == 0 {
+		return nil
+	}
+	req := solve.Request{Arch: b.o.Arch, KeepInstalled: true, Locks: b.m.VersionLocks}
+	if err := b.installed(&req); err != nil {
+		return err
+	}
+	_, err := b.o.Solve(req)
+	return err
+}
+
+// installed are the base's packages.
+func (b *build) installed(req *solve.Request) error {
+	for _, h := range b.base.headers {
+		m, err := h.Meta()
+		if err != nil {
+			return fmt.Errorf("base package %s: %w", h.NEVRA(), err)
+		}
+		req.Installed = append(req.Installed, m)
+	}
 	return nil
 }
 
@@ -167,6 +192,9 @@ func (b *build) loadSources(ctx context.Context) (dead []string, err error) {
 				return nil, err
 			}
 			dead = append(dead, err.Error())
+			if p := ownPriority(src); len(dead) == 1 || p < b.shortPriority {
+				b.shortPriority = p
+			}
 			continue
 		}
 		b.sources = append(b.sources, md)
@@ -224,8 +252,8 @@ func (b *build) chooseSources() ([]rpmmd.Source, error) {
 // request is the question to the solver.
 func (b *build) request(wants []string) (solve.Request, error) {
 	req := solve.Request{
-		Arch: b.o.Arch, KeepInstalled: b.o.Base != nil, Exclude: b.m.ExcludePackages,
-		NoWeak: b.m.Recommends != nil && !*b.m.Recommends,
+		Arch: b.o.Arch, KeepInstalled: b.o.Base != nil, Exclude: b.m.ExcludePackages, Locks: b.m.VersionLocks,
+		NoWeak: !b.m.WantRecommends(),
 	}
 	for _, md := range b.sources {
 		req.Repos = append(req.Repos, solve.Repo{ID: md.Source.ID, Priority: b.priority(md.Source), Cost: md.Source.Cost, Packages: md.Packages})
@@ -233,24 +261,20 @@ func (b *build) request(wants []string) (solve.Request, error) {
 	if err := b.keptRepo(&req); err != nil {
 		return req, err
 	}
-	for _, h := range b.base.headers {
-		m, err := h.Meta()
-		if err != nil {
-			return req, fmt.Errorf("base package %s: %w", h.NEVRA(), err)
-		}
-		req.Installed = append(req.Installed, m)
+	if err := b.installed(&req); err != nil {
+		return req, err
 	}
 	for _, l := range b.locals {
 		req.Local = append(req.Local, l.meta)
 		if l.replace {
-			req.Replace = append(req.Replace, l.meta.NEVRA.String())
+			req.Replace = append(req.Replace, solve.Replacement{Spec: l.meta.NEVRA.String(), From: LocalSource})
 		} else {
-			req.Install = append(req.Install, l.meta.NEVRA.String())
+			req.Files = append(req.Files, solve.File{NEVRA: l.meta.NEVRA.String(), Newer: b.o.Newest || b.movedOn(l.meta.NEVRA)})
 		}
 	}
 	for _, r := range b.m.Overrides.Replace {
 		if r.SHA256 == "" {
-			req.Replace = append(req.Replace, r.NEVRA) // from a source
+			req.Replace = append(req.Replace, solve.Replacement{Spec: r.NEVRA, From: r.Repo})
 		}
 	}
 	req.Remove = b.m.Overrides.Remove

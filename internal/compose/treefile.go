@@ -17,7 +17,7 @@ import (
 // Plain is true for a guest's manifest that asks for nothing beyond its base.
 func Plain(m manifest.Manifest) bool {
 	for _, list := range [][]string{
-		m.Packages, m.Overrides.Remove, m.RemoveFiles, m.OSTreeLayers, m.OSTreeOverrideLayers, m.Postprocess, m.Units,
+		m.Packages, m.Overrides.Remove, m.RemoveFiles, m.OSTreeLayers, m.OSTreeOverrideLayers, m.Postprocess, m.Units, m.VersionLocks,
 	} {
 		if len(list) > 0 {
 			return false
@@ -81,15 +81,15 @@ func (b *build) bindPackages(req *solve.Request) {
 				continue
 			}
 			kept := r.Packages[:0:0]
-			locked := b.kept[:0:0]
+			locked, origins := b.kept[:0:0], r.Origins[:0:0]
 			for j, p := range r.Packages {
 				if r.ID == keptRepo && (!bound[p.Name] || b.kept[j].Source == rp.Repo) {
-					locked, kept = append(locked, b.kept[j]), append(kept, p)
+					locked, kept, origins = append(locked, b.kept[j]), append(kept, p), append(origins, b.kept[j].Source)
 				} else if r.ID != keptRepo && !bound[p.Name] {
 					kept = append(kept, p)
 				}
 			}
-			req.Repos[i].Packages = kept
+			req.Repos[i].Packages, req.Repos[i].Origins = kept, origins
 			if r.ID == keptRepo {
 				b.kept = locked
 			}

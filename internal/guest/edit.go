@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"regexp"
+	"slices"
 	"strings"
 
 	"grove/internal/compose"
@@ -18,7 +20,6 @@ type Specs struct {
 	Names []string // names, NEVRAs, provides, paths, @groups
 	Local []manifest.LocalPackage
 	Files []string // the package files of Local
-	Drop  []string // what is no longer asked for, as Uninstall has it
 }
 
 // ParseSpecs tells package files from names: a word that ends in .rpm names a file here. What a URL names has been
@@ -42,35 +43,177 @@ func ParseSpecs(words []string) (Specs, error) {
 	return s, nil
 }
 
-// Install adds packages to what the guest asks for; those of Drop go in the same change.
-func Install(ctx context.Context, e Env, name string, s Specs, o Options) (Change, error) {
-	o.LocalFiles = append(o.LocalFiles, s.Files...)
-	return Edit(ctx, e, name, o, func(m *manifest.Manifest) error {
-		if err := drop(m, s.Drop); err != nil {
-			return err
-		}
-		for _, n := range s.Names {
-			if !contains(m.Packages, n) {
-				m.Packages = append(m.Packages, n)
-			}
-		}
-		for _, l := range s.Local {
-			m.LocalPackages = replaceLocal(m.LocalPackages, l)
-		}
-		return nil
-	})
+// Edits are changes to what a guest asks for, all made at once.
+type Edits struct {
+	Install      Specs
+	Uninstall    []string // requests, as Uninstall has them
+	UninstallAll bool
+	Remove       []string // overrides: base packages that go
+	Replace      Specs    // overrides: names or versions of sources, and package files
+	From         string   // the source that Replace.Names must come from; "" = any
+	Reset        []string // overrides that end
+	ResetAll     bool
+	Exclude      []string // packages that must not come in
+	Unexclude    []string
+	Weak         *bool    // whether weak dependencies come along from now on
+	Lock, Unlock []string // version locks
 }
 
-// replaceLocal puts a local package into the list, in place of one of the same name.
+// apply makes the changes: first what ends, then what is new.
+func (x Edits) apply(m *manifest.Manifest) error {
+	if x.UninstallAll {
+		m.Packages, m.LocalPackages = nil, nil
+	}
+	if x.ResetAll {
+		m.Overrides = manifest.Overrides{}
+	}
+	if err := drop(m, x.Uninstall); err != nil {
+		return err
+	}
+	for _, w := range x.Reset {
+		if !resetOne(m, w) {
+			return fmt.Errorf("package %q is not overridden: %w", w, ErrUnsuited)
+		}
+	}
+	m.Packages = add(m.Packages, x.Install.Names)
+	for _, l := range x.Install.Local {
+		m.LocalPackages = replaceLocal(m.LocalPackages, l)
+	}
+	for _, w := range x.Remove { // the last word on a package counts
+		resetOne(m, w)
+	}
+	for _, w := range x.replaced() {
+		m.Overrides.Remove = slices.DeleteFunc(slices.Clone(m.Overrides.Remove), func(r string) bool { name, _ := nameArch(r); return name == w })
+	}
+	m.Overrides.Remove = add(m.Overrides.Remove, x.Remove)
+	for _, n := range x.Replace.Names {
+		m.Overrides.Replace = replaceLocal(m.Overrides.Replace, manifest.LocalPackage{NEVRA: n, Repo: x.From})
+	}
+	for _, l := range x.Replace.Local {
+		m.Overrides.Replace = replaceLocal(m.Overrides.Replace, l)
+	}
+	var err error
+	if m.ExcludePackages, err = strike(m.ExcludePackages, x.Unexclude, "excluded"); err != nil {
+		return err
+	}
+	m.ExcludePackages = add(m.ExcludePackages, x.Exclude)
+	if m.VersionLocks, err = strike(m.VersionLocks, x.Unlock, "locked"); err != nil {
+		return err
+	}
+	m.VersionLocks = add(m.VersionLocks, x.Lock)
+	if x.Weak != nil {
+		m.Recommends = x.Weak
+	}
+	return nil
+}
+
+// replaced are the names of the packages that Replace is about.
+func (x Edits) replaced() []string {
+	var out []string
+	for _, s := range x.Replace.Names {
+		name, _ := nameArch(s)
+		out = append(out, name)
+	}
+	for _, l := range x.Replace.Local {
+		out = append(out, nevraName(l.NEVRA))
+	}
+	return out
+}
+
+// files are the package files that the edited manifest names.
+func (x Edits) files() []string {
+	return append(append([]string{}, x.Install.Files...), x.Replace.Files...)
+}
+
+// add puts words at the end of a list that does not have them yet.
+func add(list, words []string) []string {
+	for _, w := range words {
+		if !contains(list, w) {
+			list = append(list, w)
+		}
+	}
+	return list
+}
+
+// strike takes words out of a list that must have them.
+func strike(list, words []string, are string) ([]string, error) {
+	for _, w := range words {
+		i := slices.Index(list, w)
+		if i < 0 {
+			return nil, fmt.Errorf("%q is not %s (these are: %s): %w", w, are, orNothing(list), ErrUnsuited)
+		}
+		list = slices.Delete(slices.Clone(list), i, i+1)
+	}
+	return list, nil
+}
+
+// Alter makes the changes of o.Edits and nothing else.
+func Alter(ctx context.Context, e Env, name string, o Options) (Change, error) {
+	return Edit(ctx, e, name, o, func(*manifest.Manifest) error { return nil })
+}
+
+// Install adds packages to what the guest asks for.
+func Install(ctx context.Context, e Env, name string, s Specs, o Options) (Change, error) {
+	o.Edits.Install = s
+	return Alter(ctx, e, name, o)
+}
+
+// Uninstall takes packages out of what the guest asks for. Each word must be something that was asked for.
+func Uninstall(ctx context.Context, e Env, name string, words []string, o Options) (Change, error) {
+	o.Edits.Uninstall = words
+	return Alter(ctx, e, name, o)
+}
+
+// OverrideRemove takes packages of the base out of the guest's tree.
+func OverrideRemove(ctx context.Context, e Env, name string, words []string, o Options) (Change, error) {
+	o.Edits.Remove = words
+	return Alter(ctx, e, name, o)
+}
+
+// OverrideReplace puts package files, and packages of sources, in the place of the base's packages of the same names.
+func OverrideReplace(ctx context.Context, e Env, name string, s Specs, o Options) (Change, error) {
+	for _, n := range s.Names {
+		if strings.ContainsAny(n, " /*?[(@") {
+			return Change{}, fmt.Errorf("replace by %q: give a name, a version of it, or a package file (.rpm): %w", n, ErrUnsuited)
+		}
+	}
+	o.Edits.Replace = s
+	return Alter(ctx, e, name, o)
+}
+
+// OverrideReset undoes overrides: of the packages named, or all of them.
+func OverrideReset(ctx context.Context, e Env, name string, words []string, o Options) (Change, error) {
+	o.Edits.Reset, o.Edits.ResetAll = words, o.Edits.ResetAll || len(words) == 0
+	return Alter(ctx, e, name, o)
+}
+
+// replaceLocal puts a package into the list, in place of those that mean the same one.
 func replaceLocal(list []manifest.LocalPackage, l manifest.LocalPackage) []manifest.LocalPackage {
-	name := nevraName(l.NEVRA)
+	name, arch := nameArch(l.NEVRA)
 	out := make([]manifest.LocalPackage, 0, len(list)+1)
 	for _, have := range list {
-		if nevraName(have.NEVRA) != name {
+		if n, a := nameArch(have.NEVRA); n != name || a != arch && a != "" && arch != "" {
 			out = append(out, have)
 		}
 	}
 	return append(out, l)
+}
+
+// version is where the version of "name-version" begins, as nearly all versions do.
+var version = regexp.MustCompile(`-[0-9]`)
+
+// nameArch is what a full name, or one in part as of a source's package, says of name and architecture; "" = not said.
+func nameArch(s string) (name, arch string) {
+	if n, err := rpm.ParseNEVRA(s); err == nil {
+		return n.Name, n.Arch
+	}
+	if at := version.FindStringIndex(s); at != nil {
+		return s[:at[0]], ""
+	}
+	if rest, arch, ok := strings.Cut(s, "."); ok && (arch == "noarch" || manifest.BaseArch(arch) != arch || arch == compose.HostArch()) {
+		return rest, arch
+	}
+	return s, ""
 }
 
 func nevraName(s string) string {
@@ -79,11 +222,6 @@ func nevraName(s string) string {
 		return s
 	}
 	return n.Name
-}
-
-// Uninstall takes packages out of what the guest asks for. Each word must be something that was asked for.
-func Uninstall(ctx context.Context, e Env, name string, words []string, o Options) (Change, error) {
-	return Edit(ctx, e, name, o, func(m *manifest.Manifest) error { return drop(m, words) })
 }
 
 func drop(m *manifest.Manifest, words []string) error {
@@ -100,10 +238,14 @@ func asked(m manifest.Manifest) string {
 	for _, l := range m.LocalPackages {
 		all = append(all, l.NEVRA)
 	}
-	if len(all) == 0 {
+	return orNothing(all)
+}
+
+func orNothing(list []string) string {
+	if len(list) == 0 {
 		return "nothing"
 	}
-	return strings.Join(all, ", ")
+	return strings.Join(list, ", ")
 }
 
 // dropRequest removes what a word means from the requests: the word itself, a local package by name or
@@ -137,48 +279,6 @@ func dropRequest(m *manifest.Manifest, w string) bool {
 	return found
 }
 
-// OverrideRemove takes packages of the base out of the guest's tree.
-func OverrideRemove(ctx context.Context, e Env, name string, words []string, o Options) (Change, error) {
-	return Edit(ctx, e, name, o, func(m *manifest.Manifest) error {
-		for _, w := range words {
-			if !contains(m.Overrides.Remove, w) {
-				m.Overrides.Remove = append(m.Overrides.Remove, w)
-			}
-		}
-		return nil
-	})
-}
-
-// OverrideReplace puts package files in the place of the base's packages of the same names.
-func OverrideReplace(ctx context.Context, e Env, name string, s Specs, o Options) (Change, error) {
-	if len(s.Names) > 0 {
-		return Change{}, fmt.Errorf("replace by %q: give package files (.rpm): %w", strings.Join(s.Names, " "), ErrUnsuited)
-	}
-	o.LocalFiles = append(o.LocalFiles, s.Files...)
-	return Edit(ctx, e, name, o, func(m *manifest.Manifest) error {
-		for _, l := range s.Local {
-			m.Overrides.Replace = replaceLocal(m.Overrides.Replace, l)
-		}
-		return nil
-	})
-}
-
-// OverrideReset undoes overrides: of the packages named, or all of them.
-func OverrideReset(ctx context.Context, e Env, name string, words []string, o Options) (Change, error) {
-	return Edit(ctx, e, name, o, func(m *manifest.Manifest) error {
-		if len(words) == 0 {
-			m.Overrides = manifest.Overrides{}
-			return nil
-		}
-		for _, w := range words {
-			if !resetOne(m, w) {
-				return fmt.Errorf("package %q is not overridden: %w", w, ErrUnsuited)
-			}
-		}
-		return nil
-	})
-}
-
 func resetOne(m *manifest.Manifest, w string) bool {
 	found := false
 	var remove []string
@@ -191,7 +291,7 @@ func resetOne(m *manifest.Manifest, w string) bool {
 	}
 	var replace []manifest.LocalPackage
 	for _, r := range m.Overrides.Replace {
-		if r.NEVRA == w || nevraName(r.NEVRA) == w {
+		if name, _ := nameArch(r.NEVRA); r.NEVRA == w || name == w {
 			found = true
 			continue
 		}

@@ -44,6 +44,8 @@ type Options struct {
 	Refresh    bool     // ask sources for new metadata
 	Pull       bool     // ask the base's remote for a new commit
 	Lock       *manifest.Lock
+	Edits      Edits
+	Unprotect  bool // let protected packages go
 	Stage      bool // make the deployment, but leave the current one current: Finalize changes that
 }
 
@@ -62,6 +64,7 @@ type Change struct {
 	VarFilled int         `json:"var_filled,omitempty"` // entries that /var lacked
 	Satisfied []string    `json:"satisfied,omitempty"`  // requests that the base fulfils already
 	Newer     []string    `json:"newer,omitempty"`      // newer versions that grove upgrade would take
+	Waiting   []string    `json:"waiting,omitempty"`    // replacements that wait for something newer than the base has
 	Warnings  []string    `json:"warnings,omitempty"`
 	Base      BaseState   `json:"base"`
 }
@@ -118,7 +121,11 @@ func Create(ctx context.Context, e Env, name string, o CreateOptions) (Change, e
 		return Change{}, err
 	}
 	o.Pull = true
-	c, err := e.make(ctx, g, m, o.Options)
+	o.LocalFiles = append(o.LocalFiles, o.Edits.files()...)
+	var c Change
+	if err = o.Edits.apply(&m); err == nil {
+		c, err = e.make(ctx, g, m, o.Options)
+	}
 	if err != nil || o.DryRun {
 		if derr := e.Store.DeleteGuest(context.WithoutCancel(ctx), name); derr != nil {
 			err = errors.Join(err, fmt.Errorf("clear the unfinished guest: %w", derr))
@@ -163,6 +170,10 @@ func Edit(ctx context.Context, e Env, name string, o Options, f func(*manifest.M
 	if err := f(&m); err != nil {
 		return Change{}, err
 	}
+	if err := o.Edits.apply(&m); err != nil {
+		return Change{}, err
+	}
+	o.LocalFiles = append(o.LocalFiles, o.Edits.files()...)
 	return e.make(ctx, g, m, o)
 }
 

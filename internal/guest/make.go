@@ -16,6 +16,7 @@ import (
 	"grove/internal/manifest"
 	"grove/internal/ostree"
 	"grove/internal/repo"
+	"grove/internal/rpm"
 	"grove/internal/tree"
 )
 
@@ -46,7 +47,7 @@ func (e Env) make(ctx context.Context, g *deploy.Guest, m manifest.Manifest, o O
 	if err != nil {
 		return c, err
 	}
-	c.Warnings, c.Satisfied, c.Newer, c.Commit = res.Warnings, res.Satisfied, res.Newer, res.Commit.String()
+	c.Warnings, c.Satisfied, c.Newer, c.Waiting, c.Commit = res.Warnings, res.Satisfied, res.Newer, res.Waiting, res.Commit.String()
 	c.Base = BaseState{Ref: base.Ref, Commit: base.Commit.String(), Version: res.Lock.Base.Version}
 	if cur != nil && (res.Unchanged || res.Commit == cur.Commit) && o.sameIntent(cur, m) {
 		c.Unchanged, c.Commit = true, cur.Commit.String()
@@ -262,8 +263,13 @@ func (e Env) compose(ctx context.Context, g *deploy.Guest, cur *deploy.Deploymen
 			return in.previous != nil && in.previous.Inputs == inputs && in.options.sameIntent(cur, m)
 		}
 	}
+	v := view{r: r, base: baseTree, cur: cur}
+	if !in.options.Unprotect {
+		if o.Protected, err = v.protected(); err != nil {
+			return compose.Result{}, fmt.Errorf("protected packages: %w", err)
+		}
+	}
 	if !compose.Plain(m) {
-		v := view{r: r, base: baseTree, cur: cur}
 		if o.Sources, o.ReadKey, err = e.sources(ctx, g, v, m, in.options.RepoFiles); err != nil {
 			return compose.Result{}, err
 		}
@@ -288,6 +294,9 @@ func (e Env) bare(ctx context.Context, cur *deploy.Deployment, same bool, o comp
 		Base: manifest.LockedBase{Ref: o.Base.Ref, Commit: o.Base.Commit.String(), Version: version},
 	}
 	if o.Previous != nil {
+		if err := checkDropped(o); err != nil {
+			return res, err
+		}
 		res.Lock.Users, res.Lock.Groups = o.Previous.Users, o.Previous.Groups
 	}
 	if same && cur.Commit == o.Base.Commit {
@@ -295,4 +304,22 @@ func (e Env) bare(ctx context.Context, cur *deploy.Deployment, same bool, o comp
 		return res, nil
 	}
 	return res, compose.CheckOut(ctx, o.Repo, res.Root, o.Checkout)
+}
+
+// checkDropped refuses to let go of protected packages that were layered before.
+func checkDropped(o compose.Options) error {
+	if o.Newest {
+		return nil
+	}
+	back := map[string]bool{} // base packages that come back in the place of others of their name
+	for _, s := range o.Previous.Removed {
+		back[nevraName(s)] = true
+	}
+	var gone []rpm.NEVRA
+	for _, p := range o.Previous.Packages {
+		if n, err := rpm.ParseNEVRA(p.NEVRA); err == nil && !back[n.Name] {
+			gone = append(gone, n)
+		}
+	}
+	return compose.CheckProtected(o.Protected, gone)
 }

@@ -20,14 +20,18 @@ import (
 
 // Status is what `grove status --json` prints of a guest; its names are a contract.
 type Status struct {
-	Name        string       `json:"name"`
-	Base        BaseState    `json:"base"`
-	Requested   []string     `json:"requested"`
-	Local       []string     `json:"local,omitempty"`    // nevra of packages given as files
-	Removed     []string     `json:"removed,omitempty"`  // overrides: base packages taken out
-	Replaced    []string     `json:"replaced,omitempty"` // overrides: base packages in another version
-	Deployments []Deployment `json:"deployments"`        // newest first
-	Damaged     string       `json:"damaged,omitempty"`  // why there is no current deployment
+	Name         string       `json:"name"`
+	Base         BaseState    `json:"base"`
+	Requested    []string     `json:"requested"`
+	Local        []string     `json:"local,omitempty"`         // nevra of packages given as files
+	Removed      []string     `json:"removed,omitempty"`       // overrides: base packages taken out
+	Replaced     []string     `json:"replaced,omitempty"`      // overrides: base packages in another version
+	Overrides    []Replaced   `json:"overrides,omitempty"`     // what came of each of Replaced
+	Excluded     []string     `json:"excluded,omitempty"`      // must not come in
+	VersionLocks []string     `json:"version_locks,omitempty"` // stay at a version
+	NoWeakDeps   bool         `json:"no_weak_deps,omitempty"`
+	Deployments  []Deployment `json:"deployments"`       // newest first
+	Damaged      string       `json:"damaged,omitempty"` // why there is no current deployment
 }
 
 // Deployment is one of a guest's, as status shows it.
@@ -83,6 +87,7 @@ func StatusOf(e Env, name string) (Status, error) {
 	for _, l := range m.Overrides.Replace {
 		s.Replaced = append(s.Replaced, l.NEVRA)
 	}
+	s.Excluded, s.VersionLocks, s.NoWeakDeps = m.ExcludePackages, m.VersionLocks, !m.WantRecommends()
 	all, err := g.Deployments()
 	if err != nil {
 		return s, err
@@ -91,6 +96,9 @@ func StatusOf(e Env, name string) (Status, error) {
 		out := e.describe(d)
 		if d.Current {
 			s.Base = BaseState{Ref: m.Base, Commit: d.BaseCommit, Version: d.Version}
+			if l, err := lockOf(d); err == nil {
+				s.Overrides = replaced(m.Overrides.Replace, l)
+			}
 			if m.Base == "" {
 				s.Base.Ref = d.BaseRef
 			}

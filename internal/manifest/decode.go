@@ -489,8 +489,10 @@ func (d *decoder) locals(n *yaml.Node, digest bool) ([]LocalPackage, error) {
 				p.NEVRA, err = d.text(v)
 			case "sha256":
 				p.SHA256, err = d.text(v)
+			case "repo":
+				p.Repo, err = d.text(v)
 			default:
-				err = d.errorf(at, "unknown key %q; wanted nevra, sha256", key)
+				err = d.errorf(at, "unknown key %q; wanted nevra, sha256, repo", key)
 			}
 			return err
 		}); err != nil {
@@ -505,11 +507,17 @@ func (d *decoder) locals(n *yaml.Node, digest bool) ([]LocalPackage, error) {
 }
 
 func (p LocalPackage) check(digest bool) error {
+	if p.SHA256 == "" && !digest { // from a source
+		if p.NEVRA == "" || strings.ContainsAny(p.NEVRA, " \t\n/") {
+			return fmt.Errorf("got nevra %q, wanted a name or name-version-release.arch", p.NEVRA)
+		}
+		return nil
+	}
+	if p.Repo != "" {
+		return errors.New("repo: goes with a package of a source, not with a file")
+	}
 	if !isNEVRA(p.NEVRA) {
 		return fmt.Errorf("got nevra %q, wanted name-version-release.arch", p.NEVRA)
-	}
-	if p.SHA256 == "" && !digest {
-		return nil
 	}
 	if !isSHA256(p.SHA256) {
 		return errors.New("sha256: wanted 64 small hex digits")

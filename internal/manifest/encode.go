@@ -236,6 +236,9 @@ func localNode(p LocalPackage) *yaml.Node {
 	if p.SHA256 != "" {
 		n.Content = append(n.Content, str("sha256"), str(p.SHA256))
 	}
+	if p.Repo != "" {
+		n.Content = append(n.Content, str("repo"), str(p.Repo))
+	}
 	return n
 }
 

@@ -29,6 +29,7 @@ type Manifest struct {
 
 	Packages        []string // packages, bootstrap_packages and packages-ARCH of this architecture: one spec each, blanks allowed within
 	ExcludePackages []string
+	VersionLocks    []string // [!]name-version[-release][.arch], globs allowed
 	RepoPackages    []RepoPackages
 	LocalPackages   []LocalPackage
 	Overrides       Overrides
@@ -81,8 +82,9 @@ type RepoPackages struct {
 
 // LocalPackage is a package given as a file, or, in Overrides.Replace without a digest, one chosen from a source.
 type LocalPackage struct {
-	NEVRA  string
+	NEVRA  string // from a source: also a name, name.arch or name-version
 	SHA256 string // 64 hex digits of the file; "" = from a source (replace only)
+	Repo   string // the source it has to come from; "" = any (replace only)
 }
 
 // Overrides change the base itself.

@@ -11,6 +11,13 @@ import (
 	"grove/internal/rpm"
 )
 
+// installOnly are capabilities of packages of which several versions may be there together.
+//
+//	source  dnf.conf(5), installonlypkgs
+var installOnly = []string{
+	"kernel", "kernel-PAE", "installonlypkg(kernel)", "installonlypkg(kernel-module)", "installonlypkg(vm)", "multiversion(kernel)",
+}
+
 // What libsolv shall do.
 //
 //	source  libsolv src/solver.h, SOLVER_*
@@ -23,6 +30,7 @@ const (
 	doInstall        = 0x0100
 	doErase          = 0x0200
 	doUpdate         = 0x0300
+	doMultiversion   = 0x0500
 	doLock           = 0x0600
 	doAllowUninstall = 0x0b00
 
@@ -51,6 +59,7 @@ type job struct {
 // jobs turns the request into orders; p.satisfied and p.missing come out on the way.
 func (p *pool) jobs() ([]job, error) {
 	var out []job
+	several := p.multiversionJobs()
 	replaced, err := p.replaceJobs()
 	if err != nil {
 		return nil, err
@@ -66,7 +75,14 @@ func (p *pool) jobs() ([]job, error) {
 		}
 		out = append(out, j...)
 	}
-	out = append(append(out, replaced...), removed...)
+	for _, f := range p.req.Files {
+		j, err := p.fileJobs(f)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, j...)
+	}
+	out = append(append(append(out, replaced...), removed...), several...)
 	if p.req.Upgrade {
 		out = append(out, job{how: doUpdate | selectAll, kind: jobOther})
 	}
@@ -185,46 +201,4 @@ func (p *pool) removeJobs() ([]job, error) {
 		}
 	}
 	return out, nil
-}
-
-func (p *pool) replaceJobs() ([]job, error) {
-	var out []job
-	for _, spec := range p.req.Replace {
-		m := p.match(spec)
-		ids := p.candidates(m.ids)
-		if len(ids) == 0 || m.form.version == "" {
-			return nil, fmt.Errorf("replace: %w", p.unknown(spec, false))
-		}
-		old := p.displaced(p.pkg(ids[0]))
-		if len(old) == 0 {
-			return nil, fmt.Errorf("replace: %w", &Unknown{Spec: spec, Why: "no installed package is called " + p.pkg(ids[0]).Name + " or made obsolete by it"})
-		}
-		out = append(out, job{how: doInstall | selectOneOf | setEVR | setArch, what: p.oneOf(ids), kind: jobReplace, spec: spec, ids: ids})
-		for _, id := range old {
-			p.released[id] = true
-			out = append(out, job{how: doAllowUninstall | selectOne, what: id, kind: jobOther, ids: []int{id}})
-		}
-	}
-	return out, nil
-}
-
-// displaced are the installed packages that a new one takes the place of.
-func (p *pool) displaced(m *rpm.Meta) []int {
-	var same, name, obsolete []int
-	for id := firstID; id < firstID+len(p.meta) && p.isInstalled(id); id++ {
-		old := p.pkg(id)
-		self := rpm.Dep{Name: old.Name, Flags: rpm.SenseEqual, EVR: old.EVR}
-		switch {
-		case old.Name == m.Name && old.Arch == m.Arch:
-			same = append(same, id)
-		case old.Name == m.Name:
-			name = append(name, id)
-		case slices.ContainsFunc(m.Obsoletes, func(d rpm.Dep) bool { return d.Intersects(self) }):
-			obsolete = append(obsolete, id)
-		}
-	}
-	if len(same) == 0 {
-		same = name
-	}
-	return append(same, obsolete...)
 }

@@ -14,7 +14,7 @@ const (
 
 // plan reads the solver's answer.
 func (p *pool) plan(jobs []job) Plan {
-	plan := Plan{Satisfied: p.satisfied, Missing: p.missing}
+	plan := Plan{Satisfied: p.satisfied, Missing: p.missing, Waiting: p.waiting}
 	position := map[int]int{} // id -> index into plan.Install
 	reason := map[int]int{}
 	steps := p.steps()

@@ -55,10 +55,12 @@ type pool struct {
 	archOK   map[string]bool
 	wanted   map[string]bool // paths that something asks for
 	exclude  []pattern
+	locks    []LockPattern
 	released map[int]bool // installed packages that Remove and Replace set free
+	beside   map[int]bool // packages that stand beside others of their name
 
-	satisfied, missing []string // specs, from jobs
-	prog               program
+	satisfied, missing, waiting []string // specs, from jobs
+	prog                        program
 }
 
 // left is a package that cannot be chosen, and why.
@@ -71,12 +73,20 @@ type left struct {
 func newPool(req *Request) (*pool, error) {
 	arch := C.CString(req.Arch)
 	defer C.free(unsafe.Pointer(arch))
-	p := &pool{g: C.glue_new(arch), req: req, byName: map[string][]int{}, archOK: map[string]bool{}, released: map[int]bool{}}
+	p := &pool{g: C.glue_new(arch), req: req, byName: map[string][]int{}, archOK: map[string]bool{}, released: map[int]bool{}, beside: map[int]bool{}}
 	if p.g == nil {
 		return nil, errors.New("out of memory")
 	}
 	for _, s := range req.Exclude {
 		p.exclude = append(p.exclude, forms(s)...)
+	}
+	for _, s := range req.Locks {
+		l, err := ParseLock(s)
+		if err != nil {
+			p.free()
+			return nil, err
+		}
+		p.locks = append(p.locks, l)
 	}
 	if err := p.feedAll(); err != nil {
 		p.free()
@@ -93,7 +103,8 @@ func (p *pool) feedAll() error {
 	if err := p.feedRepo("@installed", fromInstalled, p.req.Installed, 0, 0); err != nil {
 		return fmt.Errorf("installed packages: %w", err)
 	}
-	if err := p.feedRepo(LocalRepo, fromLocal, p.req.Local, 0, 0); err != nil {
+	// What files shall come in is asked for by name. Where something newer will do too (File.Newer), it is to win.
+	if err := p.feedRepo(LocalRepo, fromLocal, p.req.Local, 1<<30, 0); err != nil {
 		return fmt.Errorf("local packages: %w", err)
 	}
 	for i, r := range p.req.Repos {
@@ -166,7 +177,7 @@ func (p *pool) unusable(m *rpm.Meta, repo int) string {
 			return "it is excluded"
 		}
 	}
-	return ""
+	return lockedOut(p.locks, m.NEVRA)
 }
 
 // feed appends one package to the program.

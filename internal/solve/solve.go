@@ -37,27 +37,44 @@ type Repo struct {
 	ID             string
 	Priority, Cost int
 	Packages       []rpm.Meta
+	Origins        []string // of each package the repo that Replacement.From means by it; nil = this one
 }
 
 // Request is a question.
 //
 //	specs  Install takes name, name.arch, name-[epoch:]version[-release][.arch], globs of these, a capability with or
 //	       without a version ("foo >= 2"), a path and a rich dependency "(a or b)", tried in this order. Remove takes
-//	       the first three forms, of Installed. Replace names one package of Local or of a repo in full; it takes the
-//	       place of the installed one of its name, older or newer.
+//	       the first three forms, of Installed.
 type Request struct {
 	Arch          string // as uname -m gives it
 	Installed     []rpm.Meta
 	Repos         []Repo
-	Local         []rpm.Meta // package files; used only where Install or Replace names them or something needs them
+	Local         []rpm.Meta // package files; used only where Install, Files or Replace names them or something needs them
 	Install       []string
+	Files         []File
 	Remove        []string
-	Replace       []string
+	Replace       []Replacement
 	Exclude       []string // name, name.arch, full name, or a glob of these; never of Installed
+	Locks         []string // see LockPattern; an installed package in another version is a Conflict
 	KeepInstalled bool     // an installed package that is not in Remove or Replace neither changes nor goes
 	NoWeak        bool
 	Upgrade       bool // bring the installed packages to their newest versions
 	AllowMissing  bool // leave out what Install names and nobody has, and report it in Plan.Missing
+}
+
+// File asks for a package of Local. An installed package of its name that is as new fulfils it.
+type File struct {
+	NEVRA string
+	Newer bool // a newer package of its name and architecture in a repo is taken instead
+}
+
+// Replacement puts another package in the place of an installed one.
+//
+//	spec  the first three forms of Request.Install. With a version or From it is that package, older or newer;
+//	      without both it is the newest, and where no repo has a newer one than the installed it waits (Plan.Waiting).
+type Replacement struct {
+	Spec string
+	From string // id of a repo, or LocalRepo; "" = any
 }
 
 // The reasons of a Pick.
@@ -90,6 +107,7 @@ type Plan struct {
 	Remove    []int    // indexes of Installed, rising: what goes or is replaced
 	Satisfied []string // the Install specs that Installed fulfils already
 	Missing   []string // with AllowMissing: the Install specs that nobody has
+	Waiting   []string // the Replace specs for which there is nothing newer than what is installed
 }
 
 // Unknown is a request for something that nobody has.
@@ -166,6 +184,9 @@ func Solve(req Request) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
+	if err := p.lockedInstalled(); err != nil {
+		return Plan{}, err
+	}
 	problems, err := p.solve(jobs)
 	if err != nil {
 		return Plan{}, err
@@ -191,10 +212,17 @@ func check(req *Request) error {
 	if total > maxPackages {
 		return fmt.Errorf("%d packages, at most %d can be handled", total, maxPackages)
 	}
-	if len(req.Install)+len(req.Remove)+len(req.Replace)+len(req.Exclude) > maxSpecs {
+	var rest []string
+	for _, r := range req.Replace {
+		rest = append(rest, r.Spec)
+	}
+	for _, f := range req.Files {
+		rest = append(rest, f.NEVRA)
+	}
+	if len(req.Install)+len(req.Remove)+len(rest)+len(req.Exclude)+len(req.Locks) > maxSpecs {
 		return fmt.Errorf("more than %d requests", maxSpecs)
 	}
-	for _, list := range [][]string{req.Install, req.Remove, req.Replace, req.Exclude} {
+	for _, list := range [][]string{req.Install, req.Remove, rest, req.Exclude, req.Locks} {
 		for _, s := range list {
 			if strings.TrimSpace(s) == "" {
 				return errors.New("an empty request")

@@ -142,6 +142,99 @@ func TestSolve(t *testing.T) {
 			vim-minimal-2-1.x86_64; obsoletes vim-tiny < 2; provides vim-tiny = 2
 			? keep
 			? replace vim-minimal-2-1.x86_64`, "@commandline vim-minimal-2-1.x86_64 requested\n- vim-tiny-1-1.x86_64\n"},
+		{"replace by name: the newest, each architecture for itself", `@installed
+			glibc-1-1.x86_64
+			glibc-1-1.i686
+			need-1-1.x86_64; requires glibc
+			@repo r
+			glibc-2-1.x86_64
+			glibc-2-1.i686
+			glibc-3-1.x86_64
+			glibc-3-1.i686
+			? keep
+			? replace glibc`, "r glibc-3-1.i686 requested\nr glibc-3-1.x86_64 requested\n- glibc-1-1.x86_64\n- glibc-1-1.i686\n"},
+		{"replace by name where the base has the newest", `@installed
+			a-2-1.noarch
+			@repo r
+			a-1-1.noarch
+			a-2-1.noarch
+			? keep
+			? replace a`, "~ a\n"},
+		{"replace by a version of which no release is given", `@installed
+			a-2-1.noarch
+			@repo r
+			a-1-1.noarch
+			a-1-2.noarch
+			? keep
+			? replace a-1`, "r a-1-2.noarch requested\n- a-2-1.noarch\n"},
+		{"replace from one source, older too", `@installed
+			a-2-1.noarch
+			@repo r
+			a-3-1.noarch
+			@repo s
+			a-1-1.noarch
+			? keep
+			? replace a from s`, "s a-1-1.noarch requested\n- a-2-1.noarch\n"},
+		{"replace and what comes with it", `@installed
+			lib-1-1.x86_64
+			lib-devel-1-1.x86_64; requires lib = 1-1
+			@repo r
+			lib-2-1.x86_64
+			lib-devel-2-1.x86_64; requires lib = 2-1
+			app-1-1.x86_64; requires lib >= 2
+			? keep
+			? replace lib
+			? replace lib-devel
+			? install app`, "r lib-2-1.x86_64 requested\nr lib-devel-2-1.x86_64 requested\nr app-1-1.x86_64 requested\n- lib-1-1.x86_64\n- lib-devel-1-1.x86_64\n"},
+		{"a file, and the newer one of a source", `@local
+			a-1-1.noarch
+			b-1-1.noarch
+			@repo r
+			a-2-1.noarch
+			b-2-1.noarch
+			? file a-1-1.noarch or newer
+			? file b-1-1.noarch`, "r a-2-1.noarch requested\n@commandline b-1-1.noarch requested\n"},
+		{"a file is never gone back from", `@installed
+			base-3-1.noarch
+			@local
+			a-2-1.noarch
+			base-2-1.noarch
+			c-2-1.noarch
+			@repo r
+			a-1-1.noarch
+			c-3-1.noarch; requires nothing-has-this
+			? keep
+			? file a-2-1.noarch or newer
+			? file base-2-1.noarch or newer
+			? file c-2-1.noarch or newer`, "@commandline a-2-1.noarch requested\n@commandline c-2-1.noarch requested\n= base-2-1.noarch\n"},
+		{"version locks", `@installed
+			base-1-1.noarch
+			@repo r
+			a-1-1.noarch
+			a-2-1.el9.noarch
+			a-2-2.el9.noarch
+			b-1-1.noarch
+			b-2-1.noarch
+			? keep
+			? lock a-2-1.el9
+			? lock !b-0:2-*.*
+			? lock base-1-*
+			? install a
+			? install b`, "r a-2-1.el9.noarch requested\nr b-1-1.noarch requested\n"},
+		{"kernels stand side by side", `@installed
+			kernel-1-1.x86_64; requires kernel-core = 1-1
+			kernel-core-1-1.x86_64; provides installonlypkg(kernel)
+			@repo r
+			kernel-2-1.x86_64; requires kernel-core = 2-1
+			kernel-core-2-1.x86_64; provides installonlypkg(kernel)
+			? keep
+			? install kernel-2`, "r kernel-core-2-1.x86_64 dependency\nr kernel-2-1.x86_64 requested\n"},
+		{"and take each other's place where that is asked for", `@installed
+			kernel-1-1.x86_64
+			@repo r
+			kernel-2-1.x86_64
+			? keep
+			? replace kernel`, "r kernel-2-1.x86_64 requested\n- kernel-1-1.x86_64\n"},
 		{"a file before its twin", `@local
 			a-1-1.noarch
 			@repo r
@@ -279,6 +372,28 @@ func TestProblems(t *testing.T) {
 			@local
 			vim-1-1.noarch
 			? replace vim-1-1.noarch`, "replace: \"vim-1-1.noarch\" cannot be installed: no installed package is called vim or made obsolete by it\n"},
+		{"the base has another version than the lock", `@installed
+			bash-5.2-1.x86_64
+			@repo r
+			a-1-1.noarch
+			? keep
+			? lock bash-5.1-*
+			? install a`, `the base's bash-5.2-1.x86_64 cannot stay: its version is locked to bash-5.1-*.
+  way out: let the locked version take its place (override replace)
+  or:      take the lock off (versionlock delete)
+`},
+		{"all versions are locked out", `@repo r
+			a-2-1.noarch
+			? lock a-1-1.*
+			? install a`, `"a" cannot be installed: a-2-1.noarch of r cannot be used: its version is locked to a-1-1.*` + "\n"},
+		{"a lock without a version", "? lock bash", `version lock "bash": wanted name-version, name-version-release or name-version-release.arch, globs allowed` + "\n"},
+		{"replace from a source that has none", `@installed
+			a-1-1.noarch
+			@repo r
+			a-2-1.noarch
+			@repo s
+			b-1-1.noarch
+			? replace a from s`, `replace: "a" cannot be installed: source s has no such package` + "\n"},
 		{"two that exclude each other", `@repo r
 			a-1-1.noarch; conflicts b
 			b-1-1.noarch

@@ -17,7 +17,7 @@ import (
 // maxRequest bounds an encoded request: 130,000 packages of Fedora take 110 MB.
 const maxRequest = 1 << 30
 
-const wireMagic = "grove solve 1\n"
+const wireMagic = "grove solve 2\n"
 
 // Flags of an encoded dependency.
 const (
@@ -136,8 +136,18 @@ func Encode(req Request) []byte {
 	for _, flag := range []bool{req.KeepInstalled, req.NoWeak, req.Upgrade, req.AllowMissing} {
 		e.bool(flag)
 	}
-	for _, list := range [][]string{req.Install, req.Remove, req.Replace, req.Exclude} {
+	for _, list := range [][]string{req.Install, req.Remove, req.Exclude, req.Locks} {
 		e.texts(list)
+	}
+	e.number(uint64(len(req.Replace)))
+	for _, r := range req.Replace {
+		e.text(r.Spec)
+		e.text(r.From)
+	}
+	e.number(uint64(len(req.Files)))
+	for _, f := range req.Files {
+		e.text(f.NEVRA)
+		e.bool(f.Newer)
 	}
 	e.packages(req.Installed)
 	e.packages(req.Local)
@@ -147,6 +157,7 @@ func Encode(req Request) []byte {
 		e.b = binary.AppendVarint(e.b, int64(r.Priority))
 		e.b = binary.AppendVarint(e.b, int64(r.Cost))
 		e.packages(r.Packages)
+		e.texts(r.Origins)
 	}
 	return e.b
 }
@@ -259,14 +270,21 @@ func Decode(data []byte) (Request, error) {
 	for _, flag := range []*bool{&req.KeepInstalled, &req.NoWeak, &req.Upgrade, &req.AllowMissing} {
 		*flag = d.byte() != 0
 	}
-	for _, list := range []*[]string{&req.Install, &req.Remove, &req.Replace, &req.Exclude} {
+	for _, list := range []*[]string{&req.Install, &req.Remove, &req.Exclude, &req.Locks} {
 		*list = d.texts()
+	}
+	for n := d.count(2); n > 0; n-- {
+		req.Replace = append(req.Replace, Replacement{Spec: d.text(), From: d.text()})
+	}
+	for n := d.count(2); n > 0; n-- {
+		req.Files = append(req.Files, File{NEVRA: d.text(), Newer: d.byte() != 0})
 	}
 	req.Installed = d.packages()
 	req.Local = d.packages()
-	for n := d.count(4); n > 0; n-- {
+	for n := d.count(5); n > 0; n-- {
 		r := Repo{ID: d.text(), Priority: d.signed(), Cost: d.signed()}
 		r.Packages = d.packages()
+		r.Origins = d.texts()
 		req.Repos = append(req.Repos, r)
 	}
 	if d.bad || d.rest != "" {

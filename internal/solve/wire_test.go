@@ -32,6 +32,8 @@ const wireWorld = `@installed
 	b-2-1.noarch; files /usr/bin/b
 	? keep
 	? install a
+	? lock a-1-*
+	? file file-1-1.noarch or newer
 	? exclude z*`
 
 func TestEncode(t *testing.T) {
@@ -58,6 +60,7 @@ func TestCall(t *testing.T) {
 		"@repo r\na-1-1.noarch; requires x\n? install a",
 		"@repo r\na-1-1.noarch\n? install b",
 		"@installed\na-1-1.noarch\n? remove b",
+		"@installed\na-2-1.noarch\nb-1-1.noarch\n@repo r\na-1-1.noarch\nb-1-1.noarch\n? replace a from r\n? replace b",
 		"@repo r\na-1-1.noarch\n? install (a or",
 		"@repo r\na-1-1.noarch; files /x/1 /y/1\n? install /x/*",
 	} {

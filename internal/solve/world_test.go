@@ -15,7 +15,7 @@ import (
 //
 //	@installed | @local | @repo ID [PRIORITY [COST]]
 //	NEVRA; requires a, b >= 2; pre c; provides d = 1; files /a /b; ...
-//	? install X | remove X | replace X | exclude X | keep | noweak | upgrade | missing | arch A
+//	? install X | file X [or newer] | remove X | replace X [from REPO] | lock X | exclude X | keep | noweak | upgrade | missing | arch A
 func world(t *testing.T, text string) solve.Request {
 	t.Helper()
 	req := solve.Request{Arch: "x86_64"}
@@ -56,7 +56,13 @@ func ask(req *solve.Request, line string) {
 	case "remove":
 		req.Remove = append(req.Remove, what)
 	case "replace":
-		req.Replace = append(req.Replace, what)
+		spec, from, _ := strings.Cut(what, " from ")
+		req.Replace = append(req.Replace, solve.Replacement{Spec: spec, From: from})
+	case "file":
+		nevra, newer := strings.CutSuffix(what, " or newer")
+		req.Files = append(req.Files, solve.File{NEVRA: nevra, Newer: newer})
+	case "lock":
+		req.Locks = append(req.Locks, what)
 	case "exclude":
 		req.Exclude = append(req.Exclude, what)
 	case "keep":
@@ -135,6 +141,9 @@ func print(req solve.Request, plan solve.Plan) string {
 	}
 	for _, s := range plan.Satisfied {
 		fmt.Fprintf(&b, "= %s\n", s)
+	}
+	for _, s := range plan.Waiting {
+		fmt.Fprintf(&b, "~ %s\n", s)
 	}
 	for _, s := range plan.Missing {
 		fmt.Fprintf(&b, "! %s\n", s)
