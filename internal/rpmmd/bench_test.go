@@ -79,6 +79,8 @@ func BenchmarkCachedLoad(b *testing.B) {
 	writeRepo(b, dir, string(bigPrimary(60_000)), nil)
 	src := rpmmd.Source{ID: "big", BaseURLs: []string{dir}}
 	b.ResetTimer()
+	start := cpu()
+	defer func() { b.ReportMetric((cpu()-start)/float64(b.N), "cpu-s/op") }()
 	for b.Loop() {
 		if _, err := rpmmd.Load(context.Background(), src, rpmmd.LoadOptions{Client: quick(), CacheDir: cache}); err != nil {
 			b.Fatal(err)

@@ -5,271 +5,337 @@ package rpmmd
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/crc32"
+	"math"
+	"runtime"
+	"sync"
+	"unsafe"
 
 	"grove/internal/rpm"
 )
 
-// The compact form of parsed metadata: a line that names the version, then a table of strings, then packages, groups and
-// environments as numbers (uvarint; a string is its place in the table), then the CRC-32C of all before. It holds nothing that
-// could not be made again from the source, so another version, or damage, just means to make it again.
-const cacheMagic = "grove rpmmd 1\n"
+// The compact form of parsed metadata. It holds nothing that could not be made again from the source, so another version, or
+// damage, just means to make it again. All numbers are little-endian; a text is its place and its length in the table of
+// texts, which is never looked into while packages are read:
+//
+//	magic      16 bytes, with the version
+//	lengths    of the six sections that follow, 8 bytes each; then the CRC-32C of what stands before
+//	packages   recordBytes each: texts, numbers, then how many entries of each list are its own, one after another
+//	deps       name (8 bytes), flags and place of the version (4 each)
+//	versions   epoch, version, release (8 bytes each); the first is none
+//	files      8 bytes each
+//	more       groups and environments, as JSON
+//	texts      bytes
+//
+// Behind each section stands its CRC-32C: the sections are checked by several processors at once.
+const (
+	cacheMagic  = "grove rpmmd 2\n\x00\x00"
+	cacheHead   = len(cacheMagic) + 8*sections + 4
+	textBytes   = 8
+	depBytes    = 16
+	evrBytes    = 3 * textBytes
+	textCount   = 15
+	numberCount = 5
+	listCount   = 9 // eight of dependencies, one of files
+	recordBytes = textCount*textBytes + numberCount*8 + listCount*4
+)
+
+const (
+	secPackages = iota
+	secDeps
+	secVersions
+	secFiles
+	secMore
+	secTexts
+	sections
+)
 
 var errDamaged = errors.New("damaged cache")
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-type packer struct {
-	body    []byte
-	strings []byte
-	ids     map[string]uint64
+func depLists(p *rpm.Meta) [8]*[]rpm.Dep {
+	return [...]*[]rpm.Dep{&p.Provides, &p.Requires, &p.Conflicts, &p.Obsoletes, &p.Recommends, &p.Suggests, &p.Supplements, &p.Enhances}
 }
 
-func (w *packer) num(n uint64) { w.body = binary.AppendUvarint(w.body, n) }
-
-func (w *packer) str(s string) {
-	id, ok := w.ids[s]
-	if !ok {
-		id = uint64(len(w.ids))
-		w.ids[s] = id
-		w.strings = binary.AppendUvarint(w.strings, uint64(len(s)))
-		w.strings = append(w.strings, s...)
-	}
-	w.num(id)
-}
-
-func (w *packer) strs(list []string) {
-	w.num(uint64(len(list)))
-	for _, s := range list {
-		w.str(s)
-	}
-}
-
-func (w *packer) evr(e rpm.EVR) {
-	w.str(e.Epoch)
-	w.str(e.Version)
-	w.str(e.Release)
-}
-
-func depLists(p *rpm.Meta) []*[]rpm.Dep {
-	return []*[]rpm.Dep{&p.Provides, &p.Requires, &p.Conflicts, &p.Obsoletes, &p.Recommends, &p.Suggests, &p.Supplements, &p.Enhances}
-}
-
-func textFields(p *rpm.Meta) []*string {
-	return []*string{&p.Name, &p.Arch, &p.Epoch, &p.Version, &p.Release, &p.Summary, &p.Description, &p.License, &p.URL, &p.Vendor, &p.Group,
+func textFields(p *rpm.Meta) [textCount]*string {
+	return [...]*string{&p.Name, &p.Arch, &p.Epoch, &p.Version, &p.Release, &p.Summary, &p.Description, &p.License, &p.URL, &p.Vendor, &p.Group,
 		&p.SourceRPM, &p.Location, &p.Digest.Algo, &p.Digest.Hex}
 }
 
-func numberFields(p *rpm.Meta) []*int64 {
-	return []*int64{&p.SizeBytes, &p.InstalledBytes, &p.BuildTimeSec, &p.HeaderStart, &p.HeaderEnd}
+func numberFields(p *rpm.Meta) [numberCount]*int64 {
+	return [...]*int64{&p.SizeBytes, &p.InstalledBytes, &p.BuildTimeSec, &p.HeaderStart, &p.HeaderEnd}
+}
+
+type packer struct {
+	sec      [sections][]byte
+	places   map[string]uint64
+	versions map[rpm.EVR]uint32
 }
 
 // pack writes what a source said in the compact form.
-func pack(packages []rpm.Meta, groups []Group, envs []Environment) []byte {
-	w := &packer{ids: map[string]uint64{}}
-	w.num(uint64(len(packages)))
-	for i := range packages {
-		p := &packages[i]
-		for _, s := range textFields(p) {
-			w.str(*s)
-		}
-		for _, n := range numberFields(p) {
-			w.num(uint64(*n))
-		}
-		for _, list := range depLists(p) {
-			w.num(uint64(len(*list)))
-			for _, d := range *list {
-				flags := uint64(d.Flags) << 2
-				if d.Pre {
-					flags |= 1
-				}
-				if d.EVR != (rpm.EVR{}) {
-					flags |= 2
-				}
-				w.str(d.Name)
-				w.num(flags)
-				if flags&2 != 0 {
-					w.evr(d.EVR)
-				}
-			}
-		}
-		w.strs(p.Files)
+//
+//	errors  text only, where it is larger than the form can say
+func pack(c content) ([]byte, error) {
+	w := &packer{places: map[string]uint64{}, versions: map[rpm.EVR]uint32{{}: 0}}
+	w.sec[secVersions] = make([]byte, evrBytes)
+	w.sec[secPackages] = make([]byte, 0, recordBytes*len(c.packages))
+	for i := range c.packages {
+		w.pkg(&c.packages[i])
 	}
-	w.groups(groups, envs)
-	out := []byte(cacheMagic)
-	out = binary.AppendUvarint(out, uint64(len(w.ids)))
-	out = append(out, w.strings...)
-	out = append(out, w.body...)
-	return binary.BigEndian.AppendUint32(out, crc32.Checksum(out, castagnoli))
+	more, err := packMore(c)
+	if err != nil {
+		return nil, err
+	}
+	w.sec[secMore] = more
+	head := []byte(cacheMagic)
+	total := cacheHead
+	for _, s := range w.sec {
+		if uint64(len(s)) > math.MaxUint32 {
+			return nil, fmt.Errorf("metadata of %d bytes is too large for the cache", len(s))
+		}
+		head = binary.LittleEndian.AppendUint64(head, uint64(len(s)))
+		total += len(s) + 4
+	}
+	out := append(make([]byte, 0, total), head...)
+	out = binary.LittleEndian.AppendUint32(out, crc32.Checksum(head, castagnoli))
+	for _, s := range w.sec {
+		out = append(out, s...)
+		out = binary.LittleEndian.AppendUint32(out, crc32.Checksum(s, castagnoli))
+	}
+	return out, nil
 }
 
-func (w *packer) groups(groups []Group, envs []Environment) {
-	w.num(uint64(len(groups)))
-	for _, g := range groups {
-		w.strs([]string{g.ID, g.Name, g.Description})
-		visible := uint64(0)
-		if g.UserVisible {
-			visible = 1
-		}
-		w.num(visible)
-		w.strs(g.Mandatory)
-		w.strs(g.Default)
-		w.strs(g.Optional)
-		w.num(uint64(len(g.Conditional)))
-		for _, c := range g.Conditional {
-			w.str(c.Name)
-			w.str(c.Requires)
-		}
-	}
-	w.num(uint64(len(envs)))
-	for _, e := range envs {
-		w.strs([]string{e.ID, e.Name, e.Description})
-		w.strs(e.Groups)
-		w.strs(e.Options)
-		w.strs(e.DefaultOptions)
-	}
-}
-
-// unpacker reads the compact form; the first fault stays in bad, and everything read after it is empty.
-type unpacker struct {
-	data    []byte
-	strings []string
-	bad     bool
-}
-
-func (r *unpacker) num() uint64 {
-	if len(r.data) > 0 && r.data[0] < 0x80 {
-		n := uint64(r.data[0])
-		r.data = r.data[1:]
-		return n
-	}
-	n, k := binary.Uvarint(r.data)
-	if k <= 0 {
-		r.bad, r.data = true, nil
+// text gives the place and length of s in the table, where most texts stand once.
+func (w *packer) text(s string) uint64 {
+	if s == "" {
 		return 0
 	}
-	r.data = r.data[k:]
+	if len(s) > 100 { // descriptions and digests seldom come back
+		return w.newText(s)
+	}
+	place, ok := w.places[s]
+	if !ok {
+		place = w.newText(s)
+		w.places[s] = place
+	}
+	return place
+}
+
+func (w *packer) newText(s string) uint64 {
+	place := uint64(len(w.sec[secTexts]))<<32 | uint64(len(s))
+	w.sec[secTexts] = append(w.sec[secTexts], s...)
+	return place
+}
+
+func (w *packer) version(e rpm.EVR) uint32 {
+	n, ok := w.versions[e]
+	if !ok {
+		n = uint32(len(w.versions))
+		w.versions[e] = n
+		for _, s := range []string{e.Epoch, e.Version, e.Release} {
+			w.sec[secVersions] = binary.LittleEndian.AppendUint64(w.sec[secVersions], w.text(s))
+		}
+	}
 	return n
 }
 
-// count reads a number of things that take at least one byte each.
-func (r *unpacker) count() int {
-	n := r.num()
-	if n > uint64(len(r.data)) {
-		r.bad, r.data = true, nil
-		return 0
-	}
-	return int(n)
-}
+// flagPre marks a dependency with Pre; the comparison's bits are all below.
+const flagPre = 1 << 31
 
-func (r *unpacker) str() string {
-	n := r.num()
-	if n >= uint64(len(r.strings)) {
-		r.bad, r.data = true, nil
-		return ""
-	}
-	return r.strings[n]
-}
-
-func (r *unpacker) strs() []string {
-	n := r.count()
-	if n == 0 {
-		return nil
-	}
-	list := make([]string, n)
-	for i := range list {
-		list[i] = r.str()
-	}
-	return list
-}
-
-// unpack reads what pack wrote.
-//
-//	errors  errDamaged
-func unpack(data []byte) (packages []rpm.Meta, groups []Group, envs []Environment, err error) {
-	n := len(data) - 4
-	if n < len(cacheMagic) || string(data[:len(cacheMagic)]) != cacheMagic || binary.BigEndian.Uint32(data[n:]) != crc32.Checksum(data[:n], castagnoli) {
-		return nil, nil, nil, errDamaged
-	}
-	r := &unpacker{data: data[len(cacheMagic):n]}
-	r.table()
-	packages = make([]rpm.Meta, r.count())
-	for i := range packages {
-		r.pkg(&packages[i])
-	}
-	groups, envs = r.groups()
-	if r.bad || len(r.data) > 0 {
-		return nil, nil, nil, errDamaged
-	}
-	return packages, groups, envs, nil
-}
-
-// table reads the strings: they share one allocation.
-func (r *unpacker) table() {
-	r.strings = make([]string, r.count())
-	rest := r.data
-	all := string(rest)
-	for i := range r.strings {
-		n := r.count()
-		if n > len(r.data) {
-			r.bad, r.data = true, nil
-			return
-		}
-		start := len(rest) - len(r.data)
-		r.strings[i] = all[start : start+n]
-		r.data = r.data[n:]
-	}
-}
-
-func (r *unpacker) pkg(p *rpm.Meta) {
+func (w *packer) pkg(p *rpm.Meta) {
+	le := binary.LittleEndian
+	rec := w.sec[secPackages]
 	for _, s := range textFields(p) {
-		*s = r.str()
+		rec = le.AppendUint64(rec, w.text(*s))
 	}
 	for _, n := range numberFields(p) {
-		*n = int64(r.num())
+		rec = le.AppendUint64(rec, uint64(*n))
 	}
 	for _, list := range depLists(p) {
-		n := r.count()
-		if n == 0 {
-			continue
-		}
-		deps := make([]rpm.Dep, n)
-		for i := range deps {
-			d := &deps[i]
-			d.Name = r.str()
-			flags := r.num()
-			d.Flags, d.Pre = uint32(flags>>2), flags&1 != 0
-			if flags&2 != 0 {
-				d.EVR = rpm.EVR{Epoch: r.str(), Version: r.str(), Release: r.str()}
+		rec = le.AppendUint32(rec, uint32(len(*list)))
+		for _, d := range *list {
+			flags := d.Flags &^ flagPre
+			if d.Pre {
+				flags |= flagPre
 			}
+			name, version := w.text(d.Name), w.version(d.EVR)
+			deps := le.AppendUint64(w.sec[secDeps], name)
+			deps = le.AppendUint32(deps, flags)
+			w.sec[secDeps] = le.AppendUint32(deps, version)
 		}
-		*list = deps
 	}
-	p.Files = r.strs()
+	w.sec[secPackages] = le.AppendUint32(rec, uint32(len(p.Files)))
+	for _, f := range p.Files {
+		w.sec[secFiles] = le.AppendUint64(w.sec[secFiles], w.text(f))
+	}
 }
 
-func (r *unpacker) groups() (groups []Group, envs []Environment) {
-	for n := r.count(); n > 0 && !r.bad; n-- {
-		var g Group
-		head := r.strs()
-		if len(head) == 3 {
-			g.ID, g.Name, g.Description = head[0], head[1], head[2]
-		}
-		g.UserVisible = r.num() != 0
-		g.Mandatory, g.Default, g.Optional = r.strs(), r.strs(), r.strs()
-		for k := r.count(); k > 0 && !r.bad; k-- {
-			g.Conditional = append(g.Conditional, Conditional{r.str(), r.str()})
-		}
-		groups = append(groups, g)
+// unpack reads what pack wrote. Its texts are parts of data, which must not be written again.
+//
+//	errors  errDamaged
+func unpack(data []byte) (content, error) {
+	r, err := openCache(data)
+	if err != nil {
+		return content{}, err
 	}
-	for n := r.count(); n > 0 && !r.bad; n-- {
-		var e Environment
-		head := r.strs()
-		if len(head) == 3 {
-			e.ID, e.Name, e.Description = head[0], head[1], head[2]
-		}
-		e.Groups, e.Options, e.DefaultOptions = r.strs(), r.strs(), r.strs()
-		envs = append(envs, e)
+	n := len(r.sec[secPackages]) / recordBytes
+	starts, ok := r.starts(n)
+	if !ok {
+		return content{}, errDamaged
 	}
-	return groups, envs
+	c := content{packages: make([]rpm.Meta, n)}
+	r.deps = make([]rpm.Dep, len(r.sec[secDeps])/depBytes)
+	r.files = make([]string, len(r.sec[secFiles])/textBytes)
+	var wait sync.WaitGroup
+	bad := make([]bool, len(starts)+1)
+	for i, s := range starts {
+		wait.Go(func() { bad[i] = !r.packages(c.packages, s) })
+	}
+	wait.Go(func() {
+		var err error
+		if c.extras, err = unpackMore(r.sec[secMore]); err != nil {
+			bad[len(starts)] = true
+		}
+	})
+	wait.Wait()
+	for _, b := range bad {
+		if b {
+			return content{}, errDamaged
+		}
+	}
+	return c, nil
+}
+
+type unpacker struct {
+	sec      [sections][]byte
+	texts    string
+	versions []rpm.EVR
+	deps     []rpm.Dep
+	files    []string
+}
+
+// openCache finds the sections and checks them.
+func openCache(data []byte) (*unpacker, error) {
+	le := binary.LittleEndian
+	if len(data) < cacheHead || string(data[:len(cacheMagic)]) != cacheMagic || le.Uint32(data[cacheHead-4:]) != crc32.Checksum(data[:cacheHead-4], castagnoli) {
+		return nil, errDamaged
+	}
+	r := &unpacker{}
+	rest := data[cacheHead:]
+	var wait sync.WaitGroup
+	var bad [sections]bool
+	for i := range r.sec {
+		n := le.Uint64(data[len(cacheMagic)+8*i:])
+		if n > math.MaxUint32 || uint64(len(rest)) < n+4 {
+			return nil, errDamaged
+		}
+		r.sec[i] = rest[:n:n]
+		sum := le.Uint32(rest[n:])
+		rest = rest[n+4:]
+		wait.Go(func() { bad[i] = crc32.Checksum(r.sec[i], castagnoli) != sum })
+	}
+	wait.Wait()
+	if len(rest) > 0 || bad != [sections]bool{} || len(r.sec[secPackages])%recordBytes != 0 || len(r.sec[secDeps])%depBytes != 0 ||
+		len(r.sec[secVersions])%evrBytes != 0 || len(r.sec[secFiles])%textBytes != 0 {
+		return nil, errDamaged
+	}
+	if t := r.sec[secTexts]; len(t) > 0 {
+		r.texts = unsafe.String(&t[0], len(t))
+	}
+	r.versions = make([]rpm.EVR, len(r.sec[secVersions])/evrBytes)
+	ok := len(r.versions) > 0
+	for i := range r.versions {
+		b := r.sec[secVersions][i*evrBytes:]
+		r.versions[i] = rpm.EVR{Epoch: r.text(b, &ok), Version: r.text(b[8:], &ok), Release: r.text(b[16:], &ok)}
+	}
+	if !ok {
+		return nil, errDamaged
+	}
+	return r, nil
+}
+
+// text reads a place in the table of texts.
+func (r *unpacker) text(b []byte, ok *bool) string {
+	place := binary.LittleEndian.Uint64(b)
+	from := place >> 32
+	to := from + place&math.MaxUint32
+	if to > uint64(len(r.texts)) {
+		*ok = false
+		return ""
+	}
+	return r.texts[from:to]
+}
+
+// span is a run of packages, with the places where their lists begin.
+type span struct{ from, to, dep, file int }
+
+// starts cuts the packages into as many runs as there are processors.
+func (r *unpacker) starts(n int) ([]span, bool) {
+	step := max(1, (n+runtime.GOMAXPROCS(0)-1)/runtime.GOMAXPROCS(0))
+	var out []span
+	deps, files := 0, 0
+	for i := range n {
+		if i%step == 0 {
+			out = append(out, span{i, min(i+step, n), deps, files})
+		}
+		counts := r.sec[secPackages][i*recordBytes+textCount*textBytes+numberCount*8:]
+		for k := range listCount - 1 {
+			deps += int(binary.LittleEndian.Uint32(counts[4*k:]))
+		}
+		files += int(binary.LittleEndian.Uint32(counts[4*(listCount-1):]))
+	}
+	return out, deps == len(r.sec[secDeps])/depBytes && files == len(r.sec[secFiles])/textBytes
+}
+
+// packages reads a run of packages.
+func (r *unpacker) packages(all []rpm.Meta, s span) bool {
+	le := binary.LittleEndian
+	ok := true
+	dep, file := s.dep, s.file
+	for i := s.from; i < s.to && ok; i++ {
+		b, p := r.sec[secPackages][i*recordBytes:][:recordBytes], &all[i]
+		for k, dst := range textFields(p) {
+			*dst = r.text(b[k*textBytes:], &ok)
+		}
+		b = b[textCount*textBytes:]
+		for k, dst := range numberFields(p) {
+			*dst = int64(le.Uint64(b[8*k:]))
+		}
+		b = b[numberCount*8:]
+		for k, dst := range depLists(p) {
+			if n := int(le.Uint32(b[4*k:])); n > 0 {
+				*dst = r.depList(dep, n, &ok)
+				dep += n
+			}
+		}
+		if n := int(le.Uint32(b[4*(listCount-1):])); n > 0 {
+			list := r.files[file : file+n : file+n]
+			for k := range list {
+				list[k] = r.text(r.sec[secFiles][(file+k)*textBytes:], &ok)
+			}
+			p.Files = list
+			file += n
+		}
+	}
+	return ok
+}
+
+func (r *unpacker) depList(from, n int, ok *bool) []rpm.Dep {
+	list := r.deps[from : from+n : from+n]
+	for k := range list {
+		b := r.sec[secDeps][(from+k)*depBytes:][:depBytes]
+		d := &list[k]
+		flags, version := binary.LittleEndian.Uint32(b[8:]), binary.LittleEndian.Uint32(b[12:])
+		d.Name, d.Flags, d.Pre = r.text(b, ok), flags&^flagPre, flags&flagPre != 0
+		if version != 0 {
+			if uint64(version) >= uint64(len(r.versions)) {
+				*ok = false
+				return nil
+			}
+			d.EVR = r.versions[version]
+		}
+	}
+	return list
 }

@@ -4,7 +4,10 @@ package rpmmd
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
+	"reflect"
 
 	"grove/internal/rpm"
 )
@@ -34,17 +37,53 @@ func FuzzedMetalink(data []byte) error {
 	return nil
 }
 
+// ParseCut is ParsePrimary in pieces of size bytes.
+func ParseCut(data []byte, size int) ([]rpm.Meta, error) {
+	return parsePrimary(bytes.NewReader(data), size)
+}
+
 func Location(href, base string) (string, error) { return location(href, base) }
 
-func Pack(p []rpm.Meta, g []Group, e []Environment) []byte { return pack(p, g, e) }
+func Pack(p []rpm.Meta, g []Group, e []Environment) []byte {
+	data, err := pack(content{p, extras{g, e}})
+	if err != nil {
+		panic(err)
+	}
+	return data
+}
+
+// Seal puts the right checksums into a damaged compact form, so that what lies behind them is tried.
+func Seal(data []byte) []byte {
+	le := binary.LittleEndian
+	out := bytes.Clone(data)
+	if len(out) < cacheHead {
+		return out
+	}
+	copy(out, cacheMagic)
+	le.PutUint32(out[cacheHead-4:], crc32.Checksum(out[:cacheHead-4], castagnoli))
+	at := uint64(cacheHead)
+	for i := range sections {
+		n := le.Uint64(out[len(cacheMagic)+8*i:])
+		if n > uint64(len(out)) || at+n+4 > uint64(len(out)) {
+			return out
+		}
+		le.PutUint32(out[at+n:], crc32.Checksum(out[at:at+n], castagnoli))
+		at += n + 4
+	}
+	return out
+}
 
 func FuzzedUnpack(data []byte) error {
-	p, g, e, err := unpack(data)
+	c, err := unpack(data)
 	if err != nil {
 		return nil
 	}
-	p2, g2, e2, err := unpack(pack(p, g, e))
-	if err != nil || len(p2) != len(p) || len(g2) != len(g) || len(e2) != len(e) || !bytes.Equal(pack(p, g, e), pack(p2, g2, e2)) {
+	again, err := pack(c)
+	if err != nil {
+		return err
+	}
+	c2, err := unpack(again)
+	if err != nil || !reflect.DeepEqual(c, c2) {
 		return fmt.Errorf("does not come back: %v", err)
 	}
 	return nil

@@ -10,97 +10,140 @@ import (
 )
 
 // ParseFilelists reads filelists.xml, uncompressed, and calls each for the packages in it: their checksum in lower case, and
-// those of their files that keep wants (nil: all). The slice is each's to keep.
+// those of their files that keep wants (nil: all). The slice is each's to keep. keep is called by several goroutines at once.
 //
 //	source  createrepo_c src/xml_dump_filelists.c
 func ParseFilelists(r io.Reader, keep func(path []byte) bool, each func(pkgid string, files []string) error) error {
-	s := newScanner(r)
-	var (
-		pkgid   string
-		files   []string
-		text    []byte
-		in      bool
-		reading bool
-		root    = true
-	)
-	fail := func(err error) error { return fmt.Errorf("filelists: %w", err) }
+	newParser := func() func(piece) ([]fileList, rootNames, error) {
+		p := &filelistsParser{texts: newTexts(), keep: keep}
+		return p.parse
+	}
+	err := inPieces(r, pieceBytes, newParser, func(some []fileList) error {
+		for _, l := range some {
+			if err := each(l.pkgid, l.files); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("filelists: %w", err)
+	}
+	return nil
+}
+
+type fileList struct {
+	pkgid string
+	files []string
+}
+
+type filelistsParser struct {
+	s       scanner
+	texts   *texts
+	keep    func([]byte) bool
+	list    fileList
+	in      bool
+	reading bool
+	text    []byte
+}
+
+func (p *filelistsParser) parse(part piece) ([]fileList, rootNames, error) {
+	p.s.reset(part)
+	p.in, p.reading = false, false
+	all := make([]fileList, 0, bytes.Count(part.data, packageEnd))
+	names := rootNames{}
+	atRoot := part.first
 	for {
-		kind, err := s.next()
+		kind, err := p.s.next()
 		if err == io.EOF {
-			return nil
+			if part.last && !part.first {
+				names.end = string(p.s.root)
+			}
+			return all, names, nil
+		}
+		if err == nil && atRoot && kind == tokenStart {
+			atRoot = false
+			if string(p.s.name) != "filelists" {
+				err = p.s.fail("root element %.40q, wanted filelists", p.s.name)
+			}
+			if !part.last {
+				names.begin = string(p.s.root)
+			}
+		}
+		done := false
+		if err == nil {
+			done, err = p.token(kind)
 		}
 		if err != nil {
-			return fail(err)
+			return nil, names, err
 		}
-		switch kind {
-		case tokenText:
-			if reading {
-				b, err := s.unescape(s.text)
-				if err != nil {
-					return fail(err)
-				}
-				text = append(text, b...)
-			}
-		case tokenStart:
-			if root && string(s.name) != "filelists" {
-				return fail(s.fail("root element %.40q, wanted filelists", s.name))
-			}
-			root = false
-			switch string(s.name) {
-			case "package":
-				in, files = true, nil
-				if pkgid, err = packageID(s); err != nil {
-					return fail(err)
-				}
-			case "file":
-				reading, text = in, text[:0]
-			}
-		case tokenEnd:
-			switch string(s.name) {
-			case "package":
-				if in {
-					if err := each(pkgid, files); err != nil {
-						return fail(err)
-					}
-				}
-				in = false
-			case "file":
-				if !reading {
-					continue
-				}
-				reading = false
-				if !filePath(text) {
-					return fail(s.fail("file %.60q is not absolute", text))
-				}
-				if keep == nil || keep(text) {
-					if len(files) >= maxFiles {
-						return fail(s.fail("more than %d files", maxFiles))
-					}
-					files = append(files, string(text))
-				}
-			}
+		if done {
+			all = append(all, p.list)
 		}
 	}
 }
 
+// token says whether a package is complete.
+func (p *filelistsParser) token(kind tokenKind) (done bool, err error) {
+	switch kind {
+	case tokenText:
+		if p.reading {
+			before := bytes.Clone(p.text) // where a comment stood between
+			text, err := p.s.unescape(p.s.text)
+			if err != nil {
+				return false, err
+			}
+			if len(before) > 0 {
+				text = append(before, text...)
+			}
+			p.text = text
+		}
+	case tokenStart:
+		switch string(p.s.name) {
+		case "package":
+			p.in, p.list = true, fileList{}
+			p.list.pkgid, err = packageID(&p.s)
+		case "file":
+			p.reading, p.text = p.in, nil
+		}
+	case tokenEnd:
+		switch {
+		case string(p.s.name) == "package":
+			done, p.in = p.in, false
+		case p.reading && string(p.s.name) == "file":
+			p.reading = false
+			err = p.file()
+		}
+	}
+	return done, err
+}
+
+func (p *filelistsParser) file() error {
+	if !filePath(p.text) {
+		return p.s.fail("file %.60q is not absolute", p.text)
+	}
+	if p.keep != nil && !p.keep(p.text) {
+		return nil
+	}
+	if len(p.list.files) >= maxFiles {
+		return p.s.fail("more than %d files", maxFiles)
+	}
+	p.list.files = append(p.list.files, p.texts.add(p.text))
+	return nil
+}
+
 func packageID(s *scanner) (string, error) {
 	id := ""
-	for {
-		name, value, ok, err := s.attr()
-		if err != nil {
-			return "", err
-		}
-		if !ok {
-			break
-		}
+	err := s.each(func(name, value []byte) error {
 		if string(name) == "pkgid" {
 			id = strings.ToLower(string(value))
 		}
+		return nil
+	})
+	if err == nil && (id == "" || len(id) > 128) {
+		err = s.fail("package without pkgid")
 	}
-	if id == "" || len(id) > 128 {
-		return "", s.fail("package without pkgid")
-	}
-	return id, nil
+	return id, err
 }
 
 // filePath takes absolute paths and the bare names of source packages.

@@ -4,7 +4,6 @@ package rpmmd_test
 
 import (
 	"bytes"
-	"hash/crc32"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -32,6 +31,8 @@ func seeds(f *testing.F, patterns ...string) {
 
 func FuzzPrimary(f *testing.F) {
 	f.Add([]byte(samplePrimary))
+	f.Add([]byte(strings.Replace(samplePrimary, "<packager/>", "<!-- </package> --><packager x='</package>'/>", 1)))
+	f.Add([]byte(strings.Replace(samplePrimary, "</metadata>", "</metadate>", 1)))
 	seeds(f, "dnf5/test/data/repos-repomd/*/repodata/primary.xml")
 	f.Fuzz(func(t *testing.T, data []byte) {
 		all, err := rpmmd.ParsePrimary(bytes.NewReader(data))
@@ -39,6 +40,11 @@ func FuzzPrimary(f *testing.F) {
 		again, err2 := rpmmd.ParsePrimary(oneByte{strings.NewReader(string(data))})
 		if (err == nil) != (err2 == nil) || err == nil && !reflect.DeepEqual(all, again) {
 			t.Fatalf("%v, %v", err, err2)
+		}
+		for _, size := range []int{20, 100, 500} { // what is accepted means the same however it is cut
+			if cut, errCut := rpmmd.ParseCut(data, size); errCut == nil && (err != nil || !reflect.DeepEqual(all, cut)) {
+				t.Fatalf("in pieces of %d bytes it is accepted: %v", size, err)
+			}
 		}
 		if err != nil {
 			return
@@ -123,12 +129,9 @@ func FuzzLocation(f *testing.F) {
 }
 
 func FuzzUnpack(f *testing.F) {
-	body := rpmmd.Pack(sampleMeta(), []rpmmd.Group{{ID: "a", Default: []string{"b"}}}, nil)
-	f.Add(body[:len(body)-4])
-	table := crc32.MakeTable(crc32.Castagnoli)
+	f.Add(rpmmd.Pack(sampleMeta(), []rpmmd.Group{{ID: "a", Default: []string{"b"}}}, nil))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		sum := crc32.Checksum(data, table)
-		if err := rpmmd.FuzzedUnpack(append(bytes.Clone(data), byte(sum>>24), byte(sum>>16), byte(sum>>8), byte(sum))); err != nil {
+		if err := rpmmd.FuzzedUnpack(rpmmd.Seal(data)); err != nil {
 			t.Fatal(err)
 		}
 	})

@@ -188,41 +188,6 @@ func (l *loader) fileBases() ([]string, error) {
 	return bases, nil
 }
 
-func (l *loader) cachedState(ctx context.Context) (state, time.Duration, error) {
-	if l.dir == "" {
-		return state{}, 0, fs.ErrNotExist
-	}
-	path := filepath.Join(l.dir, "repomd.xml")
-	data, err := readFile(path, maxRepomd)
-	if err != nil {
-		return state{}, 0, err
-	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return state{}, 0, err
-	}
-	var asc []byte
-	if l.src.RepoGPGCheck {
-		if asc, err = readFile(path+".asc", maxSignature); err != nil {
-			return state{}, 0, err
-		}
-	}
-	mirrors, err := readFile(filepath.Join(l.dir, "mirrors"), maxMirrors)
-	if err != nil {
-		return state{}, 0, err
-	}
-	var bases []string
-	for _, b := range strings.Fields(string(mirrors)) {
-		if b, err = checkBase(b); err != nil {
-			return state{}, 0, err
-		}
-		bases = append(bases, b)
-	}
-	st, err := l.verified(ctx, data, asc)
-	st.bases = bases
-	return st, time.Since(info.ModTime()), err
-}
-
 // ask finds the mirrors and brings repomd.xml.
 func (l *loader) ask(ctx context.Context) (state, error) {
 	var bases []string
@@ -339,22 +304,6 @@ func anyDigest(data []byte, digests []rpm.Digest) error {
 	return fmt.Errorf("%w: it is not the repomd.xml that the metalink names", fetch.ErrDigest)
 }
 
-func (l *loader) keepBases(bases []string) error {
-	if l.dir == "" {
-		return nil
-	}
-	return refresh(filepath.Join(l.dir, "mirrors"), []byte(strings.Join(bases, "\n")+"\n"))
-}
-
-// refresh writes a file of the cache, or only notes that it is as fresh as now where it says the same already.
-func refresh(path string, data []byte) error {
-	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, data) {
-		now := time.Now()
-		return os.Chtimes(path, now, now)
-	}
-	return durable.WriteFile(path, data, 0o644)
-}
-
 // verified reads repomd.xml after holding it against its signature.
 func (l *loader) verified(ctx context.Context, data, asc []byte) (state, error) {
 	if l.src.RepoGPGCheck {
@@ -399,44 +348,6 @@ func (l *loader) event(what string, done, total int64) {
 	if l.o.Progress != nil {
 		l.o.Progress(Event{l.src.ID, what, done, total})
 	}
-}
-
-// parsed is where the compact form of a revision lies.
-func (l *loader) parsed(m *Metadata) string {
-	return filepath.Join(l.dir, "parsed-"+m.RevisionDigest[:32])
-}
-
-func (l *loader) fromCache(m *Metadata) bool {
-	if l.dir == "" {
-		return false
-	}
-	data, err := os.ReadFile(l.parsed(m))
-	if err != nil {
-		return false
-	}
-	m.Packages, m.Groups, m.Environments, err = unpack(data)
-	return err == nil
-}
-
-// keep writes the compact form and clears those of other revisions.
-func (l *loader) keep(m *Metadata) error {
-	if l.dir == "" {
-		return nil
-	}
-	if err := durable.WriteFile(l.parsed(m), pack(m.Packages, m.Groups, m.Environments), 0o644); err != nil {
-		return err
-	}
-	entries, err := os.ReadDir(l.dir)
-	if err != nil {
-		return err
-	}
-	keep := map[string]bool{filepath.Base(l.parsed(m)): true, filelistsName(m.repomd.files["filelists"]): true}
-	for _, e := range entries {
-		if name := e.Name(); (strings.HasPrefix(name, "parsed-") || strings.HasPrefix(name, "filelists-")) && !keep[name] {
-			os.Remove(filepath.Join(l.dir, name))
-		}
-	}
-	return nil
 }
 
 func (l *loader) primary(ctx context.Context, m *Metadata) error {
@@ -568,17 +479,4 @@ func (m *Metadata) addFiles(r io.Reader, wanted []string) error {
 		}
 		return nil
 	})
-}
-
-func readFile(path string, maxBytes int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxBytes+1))
-	if err == nil && int64(len(data)) > maxBytes {
-		err = fmt.Errorf("read %s: more than %d bytes", path, maxBytes)
-	}
-	return data, err
 }

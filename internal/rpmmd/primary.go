@@ -6,8 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"slices"
-	"strconv"
+	"math"
 	"strings"
 
 	"grove/internal/rpm"
@@ -20,10 +19,10 @@ const (
 	maxFiles    = 4_000_000 // of one package
 )
 
-// primaryParser builds packages while the tokens come.
+// primaryParser builds packages while the tokens come. Its memory is for one package, but for texts and blocks, which stay.
 type primaryParser struct {
-	s      *scanner
-	intern interner
+	s     scanner
+	texts *texts
 
 	p     rpm.Meta
 	in    bool // inside <package>
@@ -35,7 +34,9 @@ type primaryParser struct {
 	algo  string
 	all   []rpm.Meta
 
-	before rpm.Meta // the package before this one: packages of one source stand together and share texts
+	before    rpm.Meta // the package before this one
+	depBlock  []rpm.Dep
+	fileBlock []string
 }
 
 // ParsePrimary reads primary.xml, uncompressed.
@@ -44,17 +45,68 @@ type primaryParser struct {
 //	        none; Location is relative, or a URL where the package has its own xml:base
 //	errors  text only; one bad package refuses the whole
 //	source  createrepo_c src/xml_dump_primary.c
-func ParsePrimary(r io.Reader) ([]rpm.Meta, error) {
-	p := &primaryParser{s: newScanner(r), intern: interner{}}
-	root := true
+func ParsePrimary(r io.Reader) ([]rpm.Meta, error) { return parsePrimary(r, pieceBytes) }
+
+func parsePrimary(r io.Reader, size int) ([]rpm.Meta, error) {
+	var all []rpm.Meta
+	newParser := func() func(piece) (primaryPart, rootNames, error) {
+		p := &primaryParser{texts: newTexts()}
+		return p.parse
+	}
+	err := inPieces(r, size, newParser, func(some primaryPart) error {
+		if len(all)+len(some.packages) > maxPackages {
+			return fmt.Errorf("more than %d packages", maxPackages)
+		}
+		if some.announced > len(some.packages) {
+			all = make([]rpm.Meta, 0, min(some.announced, maxReserve))
+		}
+		if all == nil {
+			all = some.packages
+		} else {
+			all = append(all, some.packages...)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("primary: %w", err)
+	}
+	return all, nil
+}
+
+// maxReserve bounds the memory that is taken because a file says how many packages it has.
+const maxReserve = 100_000
+
+// primaryPart is what one piece has; the first says how many packages the whole claims to have.
+type primaryPart struct {
+	packages  []rpm.Meta
+	announced int
+}
+
+func (p *primaryParser) parse(part piece) (primaryPart, rootNames, error) {
+	p.s.reset(part)
+	announced := int64(0)
+	p.in, p.want, p.list, p.before = false, false, nil, rpm.Meta{}
+	p.all = make([]rpm.Meta, 0, bytes.Count(part.data, packageEnd))
+	names := rootNames{}
+	atRoot := part.first
 	for {
 		kind, err := p.s.next()
 		if err == io.EOF {
-			return p.all, nil
+			if part.last && !part.first {
+				names.end = string(p.s.root)
+			}
+			return primaryPart{p.all, int(min(announced, maxReserve))}, names, nil
 		}
-		if err == nil && root && kind == tokenStart {
-			root = false
-			err = p.root()
+		if err == nil && atRoot && kind == tokenStart {
+			atRoot = false
+			if string(p.s.name) != "metadata" {
+				err = p.s.fail("root element %.40q, wanted metadata", p.s.name)
+			} else if p.numbers("packages", &announced, "", nil) != nil {
+				announced = 0 // only a hint
+			}
+			if !part.last {
+				names.begin = string(p.s.root)
+			}
 		}
 		if err == nil {
 			err = p.token(kind)
@@ -63,60 +115,45 @@ func ParsePrimary(r io.Reader) ([]rpm.Meta, error) {
 			if p.in && p.p.Name != "" {
 				err = fmt.Errorf("package %s: %w", p.p.Name, err)
 			}
-			return nil, fmt.Errorf("primary: %w", err)
+			return primaryPart{}, names, err
 		}
 	}
-}
-
-// maxReserve bounds the memory that is taken because a file says how many packages it has.
-const maxReserve = 100_000
-
-func (p *primaryParser) root() error {
-	if string(p.s.name) != "metadata" {
-		return p.s.fail("root element %.40q, wanted metadata", p.s.name)
-	}
-	return p.each(func(name string, v []byte) error {
-		var n int64
-		if name == "packages" && number(&n, true, v) == nil && n > 0 {
-			p.all = make([]rpm.Meta, 0, min(n, maxReserve))
-		}
-		return nil
-	})
 }
 
 func (p *primaryParser) token(kind tokenKind) error {
-	switch kind {
-	case tokenText:
-		if p.want {
-			text, err := p.s.unescape(p.s.text)
-			if err != nil {
-				return err
-			}
-			p.text = append(p.text, text...)
-		}
-		return nil
-	case tokenStart:
-		if !p.in {
-			if string(p.s.name) == "package" {
-				p.before = p.p
-				p.in, p.p, p.list, p.want = true, rpm.Meta{}, nil, false
-				p.files = p.files[:0]
-			}
+	switch {
+	case kind == tokenText:
+		if !p.want {
 			return nil
 		}
-		return p.start()
-	}
-	if !p.in {
+		before := bytes.Clone(p.text) // where a comment stood between
+		text, err := p.s.unescape(p.s.text)
+		if err != nil {
+			return err
+		}
+		if len(before) > 0 {
+			text = append(before, text...)
+		}
+		p.text = text
 		return nil
-	}
-	if string(p.s.name) == "package" {
+	case kind == tokenStart && p.in:
+		return p.start()
+	case kind == tokenStart:
+		if string(p.s.name) == "package" {
+			p.in, p.p, p.list, p.want = true, rpm.Meta{}, nil, false
+			p.files = p.files[:0]
+		}
+		return nil
+	case !p.in:
+		return nil
+	case string(p.s.name) == "package":
 		return p.finish()
 	}
 	return p.endElement()
 }
 
 func (p *primaryParser) start() error {
-	p.text, p.want = p.text[:0], false
+	p.text, p.want = nil, false
 	switch string(p.s.name) {
 	case "entry":
 		if p.list == nil {
@@ -127,30 +164,25 @@ func (p *primaryParser) start() error {
 		p.want = true
 	case "checksum":
 		p.want = true
-		return p.each(func(name string, v []byte) error {
-			if name == "type" {
-				p.algo = checksumAlgo(string(v))
+		for _, a := range p.s.attrs {
+			if string(a.name) == "type" && string(a.value) != p.algo {
+				p.algo = checksumAlgo(string(a.value))
 			}
-			return nil
-		})
+		}
 	case "version":
-		return p.each(func(name string, v []byte) error { p.evrAttr(&p.p.EVR, name, v); return nil })
+		for _, a := range p.s.attrs {
+			v, err := p.s.unescape(a.value)
+			if err != nil {
+				return err
+			}
+			p.evrAttr(&p.p.EVR, a.name, v)
+		}
 	case "time":
-		return p.each(func(name string, v []byte) error { return number(&p.p.BuildTimeSec, name == "build", v) })
+		return p.numbers("build", &p.p.BuildTimeSec, "", nil)
 	case "size":
-		return p.each(func(name string, v []byte) error {
-			if err := number(&p.p.SizeBytes, name == "package", v); err != nil {
-				return err
-			}
-			return number(&p.p.InstalledBytes, name == "installed", v)
-		})
+		return p.numbers("package", &p.p.SizeBytes, "installed", &p.p.InstalledBytes)
 	case "header-range":
-		return p.each(func(name string, v []byte) error {
-			if err := number(&p.p.HeaderStart, name == "start", v); err != nil {
-				return err
-			}
-			return number(&p.p.HeaderEnd, name == "end", v)
-		})
+		return p.numbers("start", &p.p.HeaderStart, "end", &p.p.HeaderEnd)
 	case "location":
 		return p.location()
 	default:
@@ -183,60 +215,48 @@ func (p *primaryParser) listOf(name string) *[]rpm.Dep {
 	return nil
 }
 
-// each calls f for each attribute of the tag.
-func (p *primaryParser) each(f func(name string, value []byte) error) error {
-	for {
-		name, value, ok, err := p.s.attr()
-		if err != nil || !ok {
-			return err
+// numbers reads one or two attributes of the tag.
+func (p *primaryParser) numbers(name1 string, dst1 *int64, name2 string, dst2 *int64) error {
+	for _, a := range p.s.attrs {
+		var err error
+		switch string(a.name) {
+		case name1:
+			err = number(dst1, a.value)
+		case name2:
+			err = number(dst2, a.value)
 		}
-		if err := f(attrName(name), value); err != nil {
-			return p.s.fail("attribute %.40q: %v", name, err)
+		if err != nil {
+			return p.s.fail("attribute %.40q: %v", a.name, err)
 		}
 	}
+	return nil
 }
 
-// attrName avoids garbage for the names that occur.
-func attrName(b []byte) string {
-	switch string(b) {
-	case "name":
-		return "name"
-	case "flags":
-		return "flags"
-	case "epoch":
-		return "epoch"
-	case "ver":
-		return "ver"
-	case "rel":
-		return "rel"
-	case "pre":
-		return "pre"
-	}
-	return string(b)
-}
-
-func number(dst *int64, on bool, v []byte) error {
-	if !on || len(v) == 0 {
+func number(dst *int64, v []byte) error {
+	if len(v) == 0 {
 		return nil
 	}
-	n, err := strconv.ParseInt(string(v), 10, 64)
-	if err != nil || n < 0 {
-		return fmt.Errorf("%.40q is no number", v)
+	n := int64(0)
+	for _, c := range v {
+		if c < '0' || c > '9' || n > (math.MaxInt64-9)/10 {
+			return fmt.Errorf("%.40q is no number", v)
+		}
+		n = 10*n + int64(c-'0')
 	}
 	*dst = n
 	return nil
 }
 
-func (p *primaryParser) evrAttr(e *rpm.EVR, name string, v []byte) {
-	switch name {
+func (p *primaryParser) evrAttr(e *rpm.EVR, name, v []byte) {
+	switch string(name) {
 	case "epoch":
 		if string(v) != "0" {
-			e.Epoch = p.intern.get(v)
+			e.Epoch = p.texts.intern(v)
 		}
 	case "ver":
-		e.Version = p.intern.get(v)
+		e.Version = p.texts.intern(v)
 	case "rel":
-		e.Release = p.intern.get(v)
+		e.Release = p.texts.intern(v)
 	}
 }
 
@@ -244,53 +264,59 @@ func (p *primaryParser) entry() error {
 	if len(p.deps) >= maxDeps {
 		return p.s.fail("more than %d dependencies", maxDeps)
 	}
-	var d rpm.Dep
-	err := p.each(func(name string, v []byte) error {
-		switch name {
+	p.deps = append(p.deps, rpm.Dep{})
+	d := &p.deps[len(p.deps)-1]
+	for _, a := range p.s.attrs {
+		v, err := p.s.unescape(a.value)
+		if err != nil {
+			return err
+		}
+		switch string(a.name) {
 		case "name":
-			d.Name = p.intern.get(v)
+			d.Name = p.texts.intern(v)
 		case "flags":
-			switch string(v) {
-			case "EQ":
-				d.Flags = rpm.SenseEqual
-			case "LT":
-				d.Flags = rpm.SenseLess
-			case "GT":
-				d.Flags = rpm.SenseGreater
-			case "LE":
-				d.Flags = rpm.SenseLess | rpm.SenseEqual
-			case "GE":
-				d.Flags = rpm.SenseGreater | rpm.SenseEqual
-			case "", "0":
-			default:
-				return fmt.Errorf("%.10q is no comparison", v)
+			if d.Flags, err = comparison(v); err != nil {
+				return p.s.fail("attribute %.40q: %v", a.name, err)
 			}
 		case "pre":
 			d.Pre = string(v) == "1" || string(v) == "true"
 		default:
-			p.evrAttr(&d.EVR, name, v)
+			p.evrAttr(&d.EVR, a.name, v)
 		}
-		return nil
-	})
-	if err != nil {
-		return err
 	}
 	if d.Name == "" {
 		return p.s.fail("a dependency without name")
 	}
 	if p.list == &p.p.Requires && strings.HasPrefix(d.Name, "rpmlib(") {
-		return nil // what rpm.Header.Meta leaves out as well
+		p.deps = p.deps[:len(p.deps)-1] // what rpm.Header.Meta leaves out as well
 	}
-	p.deps = append(p.deps, d)
 	return nil
+}
+
+func comparison(v []byte) (uint32, error) {
+	switch string(v) {
+	case "EQ":
+		return rpm.SenseEqual, nil
+	case "LT":
+		return rpm.SenseLess, nil
+	case "GT":
+		return rpm.SenseGreater, nil
+	case "LE":
+		return rpm.SenseLess | rpm.SenseEqual, nil
+	case "GE":
+		return rpm.SenseGreater | rpm.SenseEqual, nil
+	case "", "0":
+		return 0, nil
+	}
+	return 0, fmt.Errorf("%.10q is no comparison", v)
 }
 
 func (p *primaryParser) location() error {
 	var href, base string
-	err := p.each(func(name string, v []byte) error {
-		switch name {
+	err := p.s.each(func(name, v []byte) error {
+		switch string(name) {
 		case "href":
-			href = string(v)
+			href = p.texts.add(v)
 		case "base", "xml:base":
 			base = string(v)
 		}
@@ -304,10 +330,11 @@ func (p *primaryParser) location() error {
 }
 
 func (p *primaryParser) endElement() error {
-	name := string(p.s.name)
-	if p.list != nil && p.listOf(name) == p.list {
-		if len(p.deps) > 0 {
-			*p.list = append(*p.list, p.deps...)
+	if p.list != nil && p.listOf(string(p.s.name)) == p.list {
+		if kept := p.keepDeps(); *p.list == nil {
+			*p.list = kept
+		} else {
+			*p.list = append(*p.list, kept...) // a second list of the kind
 		}
 		p.list = nil
 		return nil
@@ -316,7 +343,8 @@ func (p *primaryParser) endElement() error {
 		return nil
 	}
 	p.want = false
-	switch name {
+	m, t, before := &p.p, p.texts, &p.before
+	switch string(p.s.name) {
 	case "file":
 		if len(p.files) >= maxFiles {
 			return p.s.fail("more than %d files", maxFiles)
@@ -324,33 +352,60 @@ func (p *primaryParser) endElement() error {
 		if !filePath(p.text) {
 			return p.s.fail("file %.60q is not absolute", p.text)
 		}
-		p.files = append(p.files, string(p.text))
+		p.files = append(p.files, t.add(p.text))
 	case "name":
-		p.p.Name = likeBefore(p.text, p.before.Name)
+		m.Name = t.like(p.text, before.Name)
 	case "arch":
-		p.p.Arch = p.intern.get(p.text)
+		m.Arch = t.intern(p.text)
 	case "summary":
-		p.p.Summary = likeBefore(p.text, p.before.Summary)
+		m.Summary = t.like(p.text, before.Summary)
 	case "description":
-		p.p.Description = likeBefore(p.text, p.before.Description)
+		m.Description = t.like(p.text, before.Description)
 	case "url":
-		p.p.URL = likeBefore(p.text, p.before.URL)
+		m.URL = t.like(p.text, before.URL)
 	case "license":
-		p.p.License = p.intern.get(p.text)
+		m.License = t.intern(p.text)
 	case "vendor":
-		p.p.Vendor = p.intern.get(p.text)
+		m.Vendor = t.intern(p.text)
 	case "group":
-		p.p.Group = p.intern.get(p.text)
+		m.Group = t.intern(p.text)
 	case "sourcerpm":
-		p.p.SourceRPM = likeBefore(p.text, p.before.SourceRPM)
+		m.SourceRPM = t.like(p.text, before.SourceRPM)
 	case "checksum":
-		sum := strings.ToLower(string(bytes.TrimSpace(p.text)))
-		if err := checkDigest(p.algo, sum); err != nil {
+		sum := bytes.TrimSpace(p.text)
+		m.Digest = rpm.Digest{Algo: p.algo, Hex: strings.ToLower(t.add(sum))}
+		if err := checkDigest(m.Digest.Algo, m.Digest.Hex); err != nil {
 			return p.s.fail("%v", err)
 		}
-		p.p.Digest = rpm.Digest{Algo: p.algo, Hex: sum}
 	}
 	return nil
+}
+
+// keepDeps puts the list of the moment into a block that lists share; nothing can be appended to it in place.
+func (p *primaryParser) keepDeps() []rpm.Dep {
+	n := len(p.deps)
+	if n == 0 {
+		return nil
+	}
+	if n > cap(p.depBlock)-len(p.depBlock) {
+		p.depBlock = make([]rpm.Dep, 0, max(n, 4096))
+	}
+	k := len(p.depBlock)
+	p.depBlock = append(p.depBlock, p.deps...)
+	return p.depBlock[k : k+n : k+n]
+}
+
+func (p *primaryParser) keepFiles() []string {
+	n := len(p.files)
+	if n == 0 {
+		return nil
+	}
+	if n > cap(p.fileBlock)-len(p.fileBlock) {
+		p.fileBlock = make([]string, 0, max(n, 4096))
+	}
+	k := len(p.fileBlock)
+	p.fileBlock = append(p.fileBlock, p.files...)
+	return p.fileBlock[k : k+n : k+n]
 }
 
 func (p *primaryParser) finish() error {
@@ -364,13 +419,10 @@ func (p *primaryParser) finish() error {
 		return p.s.fail("package without checksum")
 	case m.HeaderStart > m.HeaderEnd:
 		return p.s.fail("header from %d to %d", m.HeaderStart, m.HeaderEnd)
-	case len(p.all) >= maxPackages:
-		return p.s.fail("more than %d packages", maxPackages)
 	}
-	if len(p.files) > 0 {
-		m.Files = slices.Clone(p.files)
-	}
+	m.Files = p.keepFiles()
 	p.all = append(p.all, *m)
+	p.before = *m
 	p.in = false
 	return nil
 }
@@ -391,31 +443,17 @@ func checkDigest(algo, sum string) error {
 	if !ok {
 		return fmt.Errorf("checksum type %.20q is not known", algo)
 	}
-	if len(sum) != 2*size || strings.Trim(sum, "0123456789abcdef") != "" {
+	if len(sum) != 2*size || !lowerHex(sum) {
 		return fmt.Errorf("%s checksum %.140q is not %d hex digits", algo, sum, 2*size)
 	}
 	return nil
 }
 
-// likeBefore gives b as a string, the one from before if it is the same.
-func likeBefore(b []byte, before string) string {
-	if string(b) == before {
-		return before
+func lowerHex(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
 	}
-	return strings.ToValidUTF8(string(b), "\uFFFD")
-}
-
-// interner keeps one copy of each string. Names and versions of dependencies come back some ten times each.
-type interner map[string]string
-
-func (in interner) get(b []byte) string {
-	if len(b) == 0 {
-		return ""
-	}
-	if s, ok := in[string(b)]; ok {
-		return s
-	}
-	s := strings.ToValidUTF8(string(b), "\uFFFD")
-	in[string(b)] = s
-	return s
+	return true
 }

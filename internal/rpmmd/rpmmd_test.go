@@ -187,6 +187,33 @@ func TestParsePrimaryRefuses(t *testing.T) {
 	}
 }
 
+// TestPieces reads a document cut into pieces of every size.
+func TestPieces(t *testing.T) {
+	for size := 1; size < len(samplePrimary)+10; size += 13 {
+		got, err := rpmmd.ParseCut([]byte(samplePrimary), size)
+		if err != nil {
+			t.Fatalf("pieces of %d: %v", size, err)
+		}
+		if d := cmp.Diff(sampleMeta(), got); d != "" {
+			t.Fatalf("pieces of %d: %s", size, d)
+		}
+	}
+	for _, tt := range []struct{ old, new, err string }{
+		{"</metadata>", "</metadate>", "ends as"},
+		{"</metadata>", "", "ends inside"},
+		{"<package type=\"rpm\">\n  <name>fern", `</metadata><metadata><package type="rpm"><name>fern`, "root element"},
+		{"<name>fern</name>", "<!-- </package> --><name>fern</name>", "without end"},
+	} {
+		text := strings.Replace(samplePrimary, tt.old, tt.new, 1)
+		if text == samplePrimary {
+			t.Fatalf("%q is not in the sample", tt.old)
+		}
+		if _, err := rpmmd.ParseCut([]byte(text), len(text)-100); err == nil || !strings.Contains(err.Error(), tt.err) {
+			t.Errorf("%q: got %v, want %q", tt.new, err, tt.err)
+		}
+	}
+}
+
 type oneByte struct{ r *strings.Reader }
 
 func (o oneByte) Read(p []byte) (int, error) { return o.r.Read(p[:1]) }

@@ -11,10 +11,10 @@ import (
 	"unicode/utf8"
 )
 
-// Limits of the tokenizer. Real descriptions end below 64 KiB, real nesting at 5.
+// Limits of the tokenizer. Real nesting ends at 5, real tags have at most 8 attributes.
 const (
-	maxToken = 8 << 20
 	maxDepth = 32
+	maxAttrs = 64
 )
 
 type tokenKind uint8
@@ -25,102 +25,55 @@ const (
 	tokenText
 )
 
-// scanner cuts the XML that repository makers write into tokens, with a buffer of constant size and without garbage. It checks
-// that tags match. What such files never hold, and what would need care, is refused: document types, CDATA, encodings
-// other than UTF-8. Prefixes of names are dropped: the elements of rpm-md are told apart by their local names.
+// scanner cuts the XML that repository makers write into tokens, in place and without garbage. It checks that tags match.
+// What such files never hold, and what would need care, is refused: document types, CDATA, encodings other than UTF-8.
+// Prefixes of names are dropped: the elements of rpm-md are told apart by their local names.
+//
+// A scanner reads a whole document, or a piece of one that begins inside the root element (see pieces).
 type scanner struct {
-	r        io.Reader
-	buf      []byte
-	pos, end int
-	eof      bool
-	offset   int64 // of buf[0] in the stream
+	b      []byte
+	pos    int
+	offset int64 // of b[0] in the document
 
-	name  []byte // of the last start or end tag; valid until next is called, as are attrs and text
-	attrs []byte // raw
+	name  []byte // local, of the last start or end tag
+	attrs []rawAttr
 	text  []byte // raw, between tags
 
-	stack   [][]byte
-	pending bool // the last start tag closed itself
-	began   bool // the root element was there
+	stack   [][]byte // full names of the elements that are open; nil: the root of an earlier piece
+	root    []byte   // full name of the root element where it began or ended here
+	pending bool     // the last start tag closed itself
+	began   bool     // the root element was there
+	last    bool     // nothing comes behind b
 	scratch []byte
 }
 
-func newScanner(r io.Reader) *scanner { return &scanner{r: r, buf: make([]byte, 256<<10)} }
+type rawAttr struct{ name, value []byte }
+
+// reset makes s read a piece; first and last say where in the document it stands.
+func (s *scanner) reset(p piece) {
+	*s = scanner{b: p.data, offset: p.offset, last: p.last, began: !p.first, attrs: s.attrs[:0], stack: s.stack[:0], scratch: s.scratch}
+	if !p.first {
+		s.stack = append(s.stack, nil)
+	}
+}
 
 func (s *scanner) fail(format string, args ...any) error {
 	return fmt.Errorf("xml at byte %d: %s", s.offset+int64(s.pos), fmt.Sprintf(format, args...))
 }
 
-// fill reads more behind what is there.
-func (s *scanner) fill() error {
-	if s.eof {
-		return io.EOF
-	}
-	if s.pos > 0 {
-		copy(s.buf, s.buf[s.pos:s.end])
-		s.offset += int64(s.pos)
-		s.end -= s.pos
-		s.pos = 0
-	}
-	if s.end == len(s.buf) {
-		if len(s.buf) >= maxToken {
-			return s.fail("a token of more than %d bytes", maxToken)
-		}
-		s.buf = append(s.buf, make([]byte, len(s.buf))...)
-	}
-	for i := 0; i < 100; i++ {
-		n, err := s.r.Read(s.buf[s.end:])
-		s.end += n
-		if err == io.EOF {
-			s.eof = true
-			if n == 0 {
-				return io.EOF
-			}
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if n > 0 {
-			return nil
-		}
-	}
-	return io.ErrNoProgress
-}
-
-// until returns the distance from pos to the next c, reading as needed.
-func (s *scanner) until(c byte, from int) (int, error) {
-	for {
-		if s.pos+from < s.end {
-			if i := bytes.IndexByte(s.buf[s.pos+from:s.end], c); i >= 0 {
-				return from + i, nil
-			}
-		}
-		from = s.end - s.pos
-		if err := s.fill(); err != nil {
-			return from, err
-		}
-	}
-}
-
-// next gives the next token, io.EOF behind the root element.
+// next gives the next token, io.EOF at the end of the piece or behind the root element.
 func (s *scanner) next() (tokenKind, error) {
 	if s.pending {
 		s.pending = false
 		return tokenEnd, nil // name still stands
 	}
-	for {
-		if s.pos >= s.end {
-			if err := s.fill(); err != nil {
-				return 0, s.atEOF(err)
+	for s.pos < len(s.b) {
+		if s.b[s.pos] != '<' {
+			n := bytes.IndexByte(s.b[s.pos:], '<')
+			if n < 0 {
+				n = len(s.b) - s.pos
 			}
-		}
-		if s.buf[s.pos] != '<' {
-			n, err := s.until('<', 0)
-			if err != nil && err != io.EOF {
-				return 0, err
-			}
-			s.text = s.buf[s.pos : s.pos+n]
+			s.text = s.b[s.pos : s.pos+n]
 			s.pos += n
 			if len(s.stack) > 0 {
 				return tokenText, nil
@@ -135,14 +88,19 @@ func (s *scanner) next() (tokenKind, error) {
 			return kind, err
 		}
 	}
+	return 0, s.atEnd()
 }
 
-func (s *scanner) atEOF(err error) error {
+func (s *scanner) atEnd() error {
 	switch {
-	case err != io.EOF:
-		return err
-	case len(s.stack) > 0:
+	case len(s.stack) > 0 && s.stack[len(s.stack)-1] != nil && (s.last || len(s.stack) > 1):
 		return s.fail("ends inside <%s>", s.stack[len(s.stack)-1])
+	case !s.last && len(s.stack) == 0:
+		return s.fail("the root element ends before the last package")
+	case !s.last:
+		return io.EOF
+	case len(s.stack) > 0:
+		return s.fail("ends inside the root element")
 	case !s.began:
 		return s.fail("no element in it")
 	}
@@ -151,90 +109,138 @@ func (s *scanner) atEOF(err error) error {
 
 // tag reads what begins with '<'.
 func (s *scanner) tag() (kind tokenKind, skipped bool, err error) {
-	n, err := s.tagEnd()
-	if err == io.EOF {
+	if s.pos+1 >= len(s.b) {
 		return 0, false, s.fail("a tag without end")
 	}
-	if err != nil {
-		return 0, false, err
-	}
-	body := s.buf[s.pos+1 : s.pos+n]
-	if len(body) == 0 {
-		return 0, false, s.fail("an empty tag")
-	}
-	switch body[0] {
+	switch s.b[s.pos+1] {
+	case '/':
+		return tokenEnd, false, s.end()
 	case '?':
-		err = s.declaration(body)
+		n := bytes.IndexByte(s.b[s.pos:], '>')
+		if n < 0 {
+			return 0, false, s.fail("a tag without end")
+		}
+		err := s.declaration(s.b[s.pos+1 : s.pos+n])
 		s.pos += n + 1
 		return 0, true, err
 	case '!':
-		if !bytes.HasPrefix(body, []byte("!--")) {
-			return 0, false, s.fail("<%.12s is not expected here", body)
+		rest := s.b[s.pos:]
+		if !bytes.HasPrefix(rest, []byte("<!--")) {
+			return 0, false, s.fail("%.12s is not expected here", rest)
 		}
-		s.pos += n + 1
+		n := bytes.Index(rest[4:], []byte("-->"))
+		if n < 0 {
+			return 0, false, s.fail("a tag without end")
+		}
+		s.pos += 4 + n + 3
 		return 0, true, nil
-	case '/':
-		name := local(trimRight(body[1:]))
-		if len(s.stack) == 0 || !bytes.Equal(s.stack[len(s.stack)-1], name) {
-			return 0, false, s.fail("</%.40s> does not match", name)
-		}
-		s.name = s.stack[len(s.stack)-1]
-		s.stack = s.stack[:len(s.stack)-1]
-		s.pos += n + 1
-		return tokenEnd, false, nil
 	}
-	return tokenStart, false, s.start(body, n)
+	return tokenStart, false, s.start()
 }
 
-// tagEnd gives the distance to the '>' that ends the tag at pos.
-func (s *scanner) tagEnd() (int, error) {
-	n, err := s.until('>', 1)
-	if err != nil {
-		return 0, err
+// end reads an end tag.
+func (s *scanner) end() error {
+	rest := s.b[s.pos+2:]
+	if len(s.stack) == 0 {
+		return s.fail("an end tag that matches nothing")
 	}
-	if s.pos+4 <= s.end && string(s.buf[s.pos:s.pos+4]) == "<!--" {
-		for n < 6 || string(s.buf[s.pos+n-2:s.pos+n]) != "--" {
-			if n, err = s.until('>', n+1); err != nil {
-				return 0, err
-			}
+	open := s.stack[len(s.stack)-1]
+	n := len(open)
+	if n == 0 || n >= len(rest) || rest[n] != '>' || !bytes.Equal(rest[:n], open) { // not as it is written always
+		n = bytes.IndexByte(rest, '>')
+		if n < 0 {
+			return s.fail("a tag without end")
 		}
-		return n, nil
+		name := trimRight(rest[:n])
+		if open != nil && !bytes.Equal(open, name) || len(name) == 0 {
+			return s.fail("</%.40s> does not match", name)
+		}
+		open = name
 	}
-	// a '>' may stand inside a quoted value: "(a >= 1 if b)"
-	from, quote := 1, byte(0)
+	s.stack = s.stack[:len(s.stack)-1]
+	if len(s.stack) == 0 {
+		s.root = open
+	}
+	s.name = local(open)
+	s.pos += 2 + n + 1
+	return nil
+}
+
+// start reads a start tag with its attributes.
+func (s *scanner) start() error {
+	i := s.pos + 1
+	for i < len(s.b) && !blank(s.b[i]) && s.b[i] != '>' && s.b[i] != '/' {
+		i++
+	}
+	full := s.b[s.pos+1 : i]
+	s.name, s.attrs = local(full), s.attrs[:0]
 	for {
-		quote = quoteState(s.buf[s.pos+from:s.pos+n], quote)
-		if quote == 0 {
-			return n, nil
-		}
-		from = n + 1
-		if n, err = s.until('>', from); err != nil {
-			return 0, err
-		}
-	}
-}
-
-// quoteState gives the quote that is open behind b, 0 if none.
-func quoteState(b []byte, quote byte) byte {
-	for len(b) > 0 {
-		if quote != 0 {
-			i := bytes.IndexByte(b, quote)
-			if i < 0 {
-				return quote
-			}
-			quote, b = 0, b[i+1:]
-			continue
-		}
-		i := 0
-		for i < len(b) && b[i] != '"' && b[i] != '\'' {
+		for i < len(s.b) && blank(s.b[i]) {
 			i++
 		}
-		if i == len(b) {
-			return 0
+		if i >= len(s.b) {
+			return s.fail("a tag without end")
 		}
-		quote, b = b[i], b[i+1:]
+		if s.b[i] == '>' {
+			i++
+			break
+		}
+		if s.b[i] == '/' {
+			if i+1 >= len(s.b) || s.b[i+1] != '>' {
+				return s.fail("a / inside a tag")
+			}
+			s.pending = true
+			i += 2
+			break
+		}
+		var err error
+		if i, err = s.attribute(i); err != nil {
+			return err
+		}
 	}
-	return quote
+	switch {
+	case len(s.name) == 0:
+		return s.fail("a tag without name")
+	case len(s.stack) == 0 && s.began:
+		return s.fail("a second root element")
+	case len(s.stack) >= maxDepth:
+		return s.fail("nested deeper than %d", maxDepth)
+	}
+	if len(s.stack) == 0 {
+		s.root = full
+	}
+	s.began = true
+	if !s.pending {
+		s.stack = append(s.stack, full)
+	}
+	s.pos = i
+	return nil
+}
+
+// attribute reads one, at i, and gives the place behind it.
+func (s *scanner) attribute(i int) (int, error) {
+	from := i
+	for i < len(s.b) && s.b[i] != '=' && s.b[i] != '>' && s.b[i] != '<' {
+		i++
+	}
+	if i >= len(s.b) || s.b[i] != '=' || i == from {
+		return 0, s.fail("attribute %.40q has no value", s.b[from:i])
+	}
+	name := trimRight(s.b[from:i])
+	for i++; i < len(s.b) && blank(s.b[i]); i++ {
+	}
+	if i >= len(s.b) || s.b[i] != '"' && s.b[i] != '\'' {
+		return 0, s.fail("value of %.40q has no quotes", name)
+	}
+	n := bytes.IndexByte(s.b[i+1:], s.b[i])
+	if n < 0 {
+		return 0, s.fail("value of %.40q does not end", name)
+	}
+	if len(s.attrs) >= maxAttrs {
+		return 0, s.fail("more than %d attributes", maxAttrs)
+	}
+	s.attrs = append(s.attrs, rawAttr{name, s.b[i+1 : i+1+n]})
+	return i + n + 2, nil
 }
 
 func (s *scanner) declaration(body []byte) error {
@@ -249,48 +255,7 @@ func (s *scanner) declaration(body []byte) error {
 	return nil
 }
 
-func (s *scanner) start(body []byte, n int) error {
-	if body[len(body)-1] == '/' {
-		s.pending = true
-		body = body[:len(body)-1]
-	}
-	i := 0
-	for i < len(body) && !blank(body[i]) {
-		i++
-	}
-	s.name, s.attrs = local(body[:i]), body[i:]
-	if len(s.name) == 0 {
-		return s.fail("a tag without name")
-	}
-	if len(s.stack) == 0 && s.began {
-		return s.fail("a second root element")
-	}
-	s.began = true
-	if len(s.stack) >= maxDepth {
-		return s.fail("nested deeper than %d", maxDepth)
-	}
-	if !s.pending {
-		// the slot keeps its memory from the tag that was there before
-		k := len(s.stack)
-		if k < cap(s.stack) {
-			s.stack = s.stack[:k+1]
-		} else {
-			s.stack = append(s.stack, nil)
-		}
-		s.stack[k] = append(s.stack[k][:0], s.name...)
-	}
-	s.pos += n + 1
-	return nil
-}
-
 func blank(c byte) bool { return c == ' ' || c == '\n' || c == '\t' || c == '\r' }
-
-func trimLeft(b []byte) []byte {
-	for len(b) > 0 && blank(b[0]) {
-		b = b[1:]
-	}
-	return b
-}
 
 func trimRight(b []byte) []byte {
 	for len(b) > 0 && blank(b[len(b)-1]) {
@@ -306,28 +271,18 @@ func local(name []byte) []byte {
 	return name
 }
 
-// attr takes the next attribute of the last start tag; ok is false behind the last.
-func (s *scanner) attr() (name, value []byte, ok bool, err error) {
-	a := trimLeft(s.attrs)
-	if len(a) == 0 {
-		return nil, nil, false, nil
+// each calls f for each attribute of the last start tag.
+func (s *scanner) each(f func(name, value []byte) error) error {
+	for _, a := range s.attrs {
+		value, err := s.unescape(a.value)
+		if err == nil {
+			err = f(a.name, value)
+		}
+		if err != nil {
+			return s.fail("attribute %.40q: %v", a.name, err)
+		}
 	}
-	i := bytes.IndexByte(a, '=')
-	if i <= 0 {
-		return nil, nil, false, s.fail("attribute %.40q has no value", a)
-	}
-	name = trimRight(a[:i])
-	a = trimLeft(a[i+1:])
-	if len(a) == 0 || a[0] != '"' && a[0] != '\'' {
-		return nil, nil, false, s.fail("value of %.40q has no quotes", name)
-	}
-	j := bytes.IndexByte(a[1:], a[0])
-	if j < 0 {
-		return nil, nil, false, s.fail("value of %.40q does not end", name)
-	}
-	s.attrs = a[j+2:]
-	value, err = s.unescape(a[1 : j+1])
-	return name, value, true, err
+	return nil
 }
 
 var errEntity = errors.New("entity that is not known")

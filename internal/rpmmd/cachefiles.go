@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rpmmd
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"grove/internal/durable"
+)
+
+func (l *loader) cachedState(ctx context.Context) (state, time.Duration, error) {
+	if l.dir == "" {
+		return state{}, 0, fs.ErrNotExist
+	}
+	path := filepath.Join(l.dir, "repomd.xml")
+	data, err := readFile(path, maxRepomd)
+	if err != nil {
+		return state{}, 0, err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return state{}, 0, err
+	}
+	var asc []byte
+	if l.src.RepoGPGCheck {
+		if asc, err = readFile(path+".asc", maxSignature); err != nil {
+			return state{}, 0, err
+		}
+	}
+	mirrors, err := readFile(filepath.Join(l.dir, "mirrors"), maxMirrors)
+	if err != nil {
+		return state{}, 0, err
+	}
+	var bases []string
+	for _, b := range strings.Fields(string(mirrors)) {
+		if b, err = checkBase(b); err != nil {
+			return state{}, 0, err
+		}
+		bases = append(bases, b)
+	}
+	st, err := l.verified(ctx, data, asc)
+	st.bases = bases
+	return st, time.Since(info.ModTime()), err
+}
+
+func (l *loader) keepBases(bases []string) error {
+	if l.dir == "" {
+		return nil
+	}
+	return refresh(filepath.Join(l.dir, "mirrors"), []byte(strings.Join(bases, "\n")+"\n"))
+}
+
+// refresh writes a file of the cache, or only notes that it is as fresh as now where it says the same already.
+func refresh(path string, data []byte) error {
+	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, data) {
+		now := time.Now()
+		return os.Chtimes(path, now, now)
+	}
+	return durable.WriteFile(path, data, 0o644)
+}
+
+// parsed is where the compact form of a revision lies.
+func (l *loader) parsed(m *Metadata) string {
+	return filepath.Join(l.dir, "parsed-"+m.RevisionDigest[:32])
+}
+
+func (l *loader) fromCache(m *Metadata) bool {
+	if l.dir == "" {
+		return false
+	}
+	data, err := mapFile(l.parsed(m))
+	if err != nil {
+		return false
+	}
+	c, err := unpack(data)
+	if err != nil {
+		unix.Munmap(data)
+		return false
+	}
+	m.Packages, m.Groups, m.Environments = c.packages, c.Groups, c.Environments
+	return true
+}
+
+// keep writes the compact form and clears those of other revisions.
+func (l *loader) keep(m *Metadata) error {
+	if l.dir == "" {
+		return nil
+	}
+	data, err := pack(content{m.Packages, extras{m.Groups, m.Environments}})
+	if err != nil {
+		return err
+	}
+	if err := durable.WriteFile(l.parsed(m), data, 0o644); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(l.dir)
+	if err != nil {
+		return err
+	}
+	keep := map[string]bool{filepath.Base(l.parsed(m)): true, filelistsName(m.repomd.files["filelists"]): true}
+	for _, e := range entries {
+		if name := e.Name(); (strings.HasPrefix(name, "parsed-") || strings.HasPrefix(name, "filelists-")) && !keep[name] {
+			os.Remove(filepath.Join(l.dir, name))
+		}
+	}
+	return nil
+}
+
+// mapFile maps a file of the cache for as long as the process lives: the texts of the packages lie in it. Such a file is replaced
+// or removed, never written again.
+func mapFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() < int64(cacheHead) || info.Size() > maxOpen {
+		return nil, errDamaged
+	}
+	return unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_POPULATE)
+}
+
+func readFile(path string, maxBytes int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxBytes+1))
+	if err == nil && int64(len(data)) > maxBytes {
+		err = fmt.Errorf("read %s: more than %d bytes", path, maxBytes)
+	}
+	return data, err
+}
