@@ -57,6 +57,10 @@ type Options struct {
 	AuthHosts []string // host or host:port as in the URL; empty = every host that is asked first hand
 	Offline   bool     // refuse everything but file URLs
 
+	Headers    [][2]string // further headers of each request: name, value
+	HTTP1      bool        // no HTTP/2
+	CookieFile string      // cookies in Netscape's format, as curl keeps them; "" or a missing file = none
+
 	Tries         int // per URL
 	DialTimeout   time.Duration
 	HeaderTimeout time.Duration
@@ -107,11 +111,18 @@ func New(o Options) *Client {
 		ReadBufferSize:         64 << 10,
 		MaxResponseHeaderBytes: 256 << 10,
 	}
+	if o.HTTP1 {
+		transport.ForceAttemptHTTP2 = false
+		transport.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
+	}
 	transport.Proxy, c.err = proxy(o.Proxy)
 	if c.err == nil {
 		transport.TLSClientConfig, c.err = tlsConfig(o.TLS)
 	}
 	c.http = &http.Client{Transport: transport, CheckRedirect: checkRedirect}
+	if c.err == nil && o.CookieFile != "" {
+		c.http.Jar, c.err = readCookies(o.CookieFile)
+	}
 	return c
 }
 
@@ -199,26 +210,8 @@ func redact(s string) string {
 //
 //	errors  ErrNotFound, ErrOffline, ErrTooLarge
 func (c *Client) Get(ctx context.Context, url string, maxBytes int64) ([]byte, error) {
-	var data []byte
-	err := c.Retry(ctx, func() error {
-		body, size, err := c.OpenOnce(ctx, url)
-		if err != nil {
-			return err
-		}
-		defer body.Close()
-		if size > maxBytes {
-			return fmt.Errorf("fetch %s: %w: %d bytes, at most %d", redact(url), ErrTooLarge, size, maxBytes)
-		}
-		data, err = io.ReadAll(io.LimitReader(body, maxBytes+1))
-		if err == nil && int64(len(data)) > maxBytes {
-			err = fmt.Errorf("fetch %s: %w: more than %d bytes", redact(url), ErrTooLarge, maxBytes)
-		}
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return data, nil
+	p, err := c.GetIfNew(ctx, url, Page{}, maxBytes)
+	return p.Data, err
 }
 
 // Open returns what url names as a stream, and its size in bytes, -1 if the server does not tell. Opening is tried again as

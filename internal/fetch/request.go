@@ -17,10 +17,13 @@ import (
 	"time"
 )
 
-// rangeFrom asks for a body from an offset on; the validator is an entity tag or a date for If-Range.
+// rangeFrom asks for a body from an offset on; the validator is an entity tag or a date for If-Range. Or, at offset 0, for
+// a body that is not the one with that tag or that time.
 type rangeFrom struct {
 	offset    int64
 	validator string
+	etag      string
+	sinceSec  int64
 }
 
 // stream is an open body.
@@ -29,6 +32,10 @@ type stream struct {
 	size      int64  // of what is still to come; -1 unknown
 	offset    int64  // where the body begins: 0 where the server did not honour the range
 	validator string // strong entity tag, else Last-Modified, else ""
+
+	etag        string
+	modifiedSec int64
+	same        bool // there is no body: what the caller has is up to date
 }
 
 // open asks once.
@@ -118,6 +125,17 @@ func (c *Client) request(ctx context.Context, u *url.URL, from rangeFrom) (*stre
 		return nil, permanent(fmt.Errorf("fetch %s: %w", u.Redacted(), err))
 	}
 	req.Header.Set("User-Agent", c.o.UserAgent)
+	for _, h := range c.o.Headers {
+		req.Header.Set(h[0], h[1])
+		if http.CanonicalHeaderKey(h[0]) == "Host" {
+			req.Host = h[1]
+		}
+	}
+	if from.etag != "" {
+		req.Header.Set("If-None-Match", from.etag)
+	} else if from.sinceSec > 0 {
+		req.Header.Set("If-Modified-Since", httpTime(from.sinceSec))
+	}
 	if c.o.Username != "" && u.User == nil && c.authFor(u.Host) {
 		req.SetBasicAuth(c.o.Username, c.o.Password)
 	}
@@ -132,6 +150,11 @@ func (c *Client) request(ctx context.Context, u *url.URL, from rangeFrom) (*stre
 		cancel(nil)
 		return nil, requestError(u, err)
 	}
+	if resp.StatusCode == http.StatusNotModified && (from.etag != "" || from.sinceSec > 0) {
+		resp.Body.Close()
+		cancel(nil)
+		return &stream{ReadCloser: http.NoBody, same: true, etag: from.etag, modifiedSec: from.sinceSec}, nil
+	}
 	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusPartialContent {
 		err := statusError(u, resp)
 		io.CopyN(io.Discard, resp.Body, maxErrorBody)
@@ -142,7 +165,7 @@ func (c *Client) request(ctx context.Context, u *url.URL, from rangeFrom) (*stre
 	if resp.Close {
 		c.closing.Store(u.Host, true)
 	}
-	s := &stream{size: resp.ContentLength, validator: validator(resp.Header)}
+	s := &stream{size: resp.ContentLength, validator: validator(resp.Header), etag: resp.Header.Get("Etag"), modifiedSec: modifiedSec(resp.Header)}
 	if resp.StatusCode == http.StatusPartialContent {
 		start, ok := contentRangeStart(resp.Header.Get("Content-Range"))
 		if !ok || start != from.offset || from.offset == 0 {

@@ -115,6 +115,34 @@ func refsFrom(v gvariant.Value) ([]SummaryRef, error) {
 	return refs, nil
 }
 
+var collectionMapType = gvariant.MustType("a{sa(s(taya{sv}))}")
+
+// CollectionMap returns the refs of other collections that a summary's metadata lists, by collection.
+//
+//	errors  ErrCorrupt
+func CollectionMap(metadata gvariant.Dict) (map[string][]SummaryRef, error) {
+	v, ok := metadata.Lookup(SummaryCollectionMap)
+	if !ok {
+		return nil, nil
+	}
+	if v.Type() != collectionMapType.String() {
+		return nil, corrupt("%s has type %s", SummaryCollectionMap, v.Type())
+	}
+	all := map[string][]SummaryRef{}
+	for i := range v.Len() {
+		id := v.Index(i).Index(0).Str()
+		if err := CheckCollectionID(id); err != nil {
+			return nil, corrupt("%s: %w", SummaryCollectionMap, err)
+		}
+		refs, err := refsFrom(v.Index(i).Index(1))
+		if err != nil {
+			return nil, corrupt("%s: %s: %w", SummaryCollectionMap, id, err)
+		}
+		all[id] = refs
+	}
+	return all, nil
+}
+
 // TimeValue is a point in time as summaries store it: 64-bit big-endian seconds since 1970.
 func TimeValue(timestampSec uint64) gvariant.Value { return be64(timestampSec) }
 

@@ -3,18 +3,51 @@
 package pull
 
 import (
-	"context"
-	"fmt"
+	"strings"
 
+	"grove/internal/ostree"
 	"grove/internal/repo"
 )
 
-// localContent brings a commit from a repository on this machine. Hard links are made only where the remote asks for no
-// signature: what is signed is copied and held against its checksums, so that nobody can change it behind us.
-func (p *puller) localContent(ctx context.Context, v *verified) error {
-	o := repo.PullOptions{Untrusted: p.rem.policy.WantsCommit() || p.rem.policy.WantsSummary()}
-	if err := p.r.PullLocal(ctx, p.rem.local, []string{v.sum.String()}, o); err != nil {
-		return fmt.Errorf("commit %s: %w", v.sum, err)
+// localRemote is the repository at path as a remote that may have a name but no configuration.
+func localRemote(r *repo.Repo, path, name string, o Options) (*remote, error) {
+	if p, ok := localPath(path); ok {
+		path = p
 	}
-	return nil
+	if name != "" {
+		if err := ostree.CheckRemoteName(name); err != nil {
+			return nil, err
+		}
+	}
+	rem := &remote{name: name, plain: true}
+	if o.GPGVerify || o.GPGVerifySummary {
+		conf, err := r.Config().Remote(name)
+		if err != nil {
+			return nil, err
+		}
+		conf.Options = withTrust(conf.Options, o)
+		if rem.policy, err = newPolicy(r, conf, o.KeyDir); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	rem.local, err = repo.Open(path)
+	return rem, err
+}
+
+// withTrust is a copy of a remote's options with what is asked for this time.
+func withTrust(options map[string]string, o Options) map[string]string {
+	out := map[string]string{"gpg-verify": "false", "gpg-verify-summary": "false"}
+	for k, v := range options {
+		if !strings.HasPrefix(k, "gpg-verify") && !strings.HasPrefix(k, "sign-verify") {
+			out[k] = v
+		}
+	}
+	if o.GPGVerify {
+		out["gpg-verify"] = "true"
+	}
+	if o.GPGVerifySummary {
+		out["gpg-verify-summary"] = "true"
+	}
+	return out
 }

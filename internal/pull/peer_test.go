@@ -3,6 +3,7 @@
 package pull_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -198,11 +199,23 @@ func TestGPGSign(t *testing.T) {
 		t.Log(err)
 		os.WriteFile(r.Config().KeyringPath("up"), []byte(key), 0o644)
 		data, _ := os.ReadFile(filepath.Join(path, "summary"))
+		good := bytes.Clone(data)
 		data[len(data)/2] ^= 1
 		os.WriteFile(filepath.Join(path, "summary"), data, 0o644)
 		_, err = pull.Pull(context.Background(), r, "up", []string{"main"}, pull.Options{})
 		if !errors.Is(err, sign.ErrUntrusted) || !strings.Contains(fmt.Sprint(err), "summary") {
 			t.Errorf("changed summary: %v", err)
+		}
+		os.WriteFile(filepath.Join(path, "summary"), good, 0o644)
+		_, err = pull.Pull(context.Background(), r, "up", []string{"main"}, pull.Options{})
+		if err != nil {
+			t.Errorf("the right summary: %v", err)
+		}
+		// with the same signature on the server, the summary that was verified before is used again
+		os.WriteFile(filepath.Join(path, "summary"), data, 0o644)
+		_, err = pull.Pull(context.Background(), r, "up", []string{"main"}, pull.Options{})
+		if err != nil {
+			t.Errorf("the summary of the cache: %v", err)
 		}
 		os.Remove(filepath.Join(path, "summary.sig"))
 		_, err = pull.Pull(context.Background(), r, "up", []string{"main"}, pull.Options{})

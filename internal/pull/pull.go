@@ -2,11 +2,10 @@
 
 // Package pull brings commits, and all they need, from a remote into a repository.
 //
-// It reads archive repositories over HTTP and any repository in a folder. It does not use static deltas, collections of peers
-// or metalinks. Order is everything: a commit is held against its checksum, the remote's keys, its bindings and the time of the
-// commit that it follows before anything else of it is asked for; each object is held against its checksum before it is
-// stored; refs move last, together, and only to commits that are whole. What was brought when a pull is cut off stays, and is
-// not asked for again.
+// It reads archive repositories over HTTP and any repository in a folder. Order is everything: a commit is held against its
+// checksum, the remote's keys, its bindings and the time of the commit that it follows before anything else of it is asked
+// for; it is then stored, marked as partial; each object is held against its checksum before it is stored; when all are there,
+// the mark goes and refs move, together. What was brought when a pull is cut off stays, and is not asked for again.
 package pull
 
 import (
@@ -14,26 +13,41 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
+	"sync"
 
 	"grove/internal/fetch"
-	"grove/internal/gvariant"
 	"grove/internal/ostree"
 	"grove/internal/repo"
+	"grove/internal/trust"
 )
 
 // Options of Pull; the zero value brings whole commits, as the remote's configuration says.
 type Options struct {
-	URL            string        // instead of the remote's url and contenturl: an URL or an absolute path
-	Mirror         bool          // refs are set as the repository's own, not as REMOTE:REF; no refs asked for means all
-	CommitOnly     bool          // commits and signatures only; they are marked as partial
-	Depth          int           // how many parents of each commit come too; -1 = all that the remote has
-	TimestampCheck bool          // refuse a commit older than the one that the ref names now
-	Parallel       int           // requests at a time; 0 = 12
-	Client         *fetch.Client // nil = made from the remote's tls and proxy keys
-	Offline        bool
-	KeyDir         string // folder of OpenPGP keys for remotes that have none of their own; "" = /usr/share/ostree/trusted.gpg.d
-	Progress       func(Event)
+	URL           string   // instead of the remote's url, contenturl and metalink: an URL or an absolute path
+	Mirror        bool     // refs are set as the repository's own, not as REMOTE:REF; no refs asked for means all
+	CommitOnly    bool     // commits and signatures only; they are marked as partial
+	Depth         int      // how many parents of each commit come too; -1 = all that the remote has
+	Subpaths      []string // only these paths of the trees, absolute; the commits are marked as partial
+	Untrusted     bool     // hold also what a repository on this machine has against its checksums
+	UserOnlyFiles bool     // refuse files with a mode beyond 0775
+	AnyBinding    bool     // do not hold commits against the ref and the collection that they are bound to
+
+	TimestampCheck bool   // refuse a commit older than the one that the ref names now
+	TimestampFrom  string // refuse a commit older than this one, a ref or a checksum; "" = any
+
+	LocalCaches []string // repositories on this machine that objects are taken from where they have them
+	CacheDir    string   // where summaries are kept; "" = the repository's tmp/cache
+
+	GPGVerify        bool // of Local: commits must be signed by a GPG key of the remote that is named
+	GPGVerifySummary bool // of Local: so must the summary
+
+	Parallel int           // requests at a time; 0 = 12
+	Client   *fetch.Client // nil = made from the remote's tls and proxy keys
+	Offline  bool
+	Headers  [][2]string // further HTTP headers: name, value
+	Retries  int         // how often a request is tried again; 0 = the client's own number, -1 = never
+	KeyDir   string      // folder of OpenPGP keys for remotes that have none of their own; "" = /usr/share/ostree/trusted.gpg.d
+	Progress func(Event)
 }
 
 // Event tells how far a pull is. Found grows while directories are read.
@@ -47,7 +61,17 @@ type Result struct {
 	Commits        map[string]ostree.Checksum // by the name that was asked for
 	ObjectsFetched int
 	BytesFetched   int64    // as they came over the line; 0 for a repository on this machine
+	ObjectsCopied  int      // of these, those that came from a repository on this machine
 	VerifiedBy     []string // who signed the commits, for people; empty where the remote asks for no signature
+	EndOfLife      []EndOfLife
+	Warnings       []string // for people
+}
+
+// EndOfLife is what a commit says that nobody should use any more.
+type EndOfLife struct {
+	Ref    string // as it was asked for
+	Reason string
+	Rebase string // the ref to use instead; "" = none is named
 }
 
 // Pull brings refs from a remote of r's configuration. A ref is a name, a checksum, or name@checksum (that commit, as that
@@ -60,11 +84,22 @@ func Pull(ctx context.Context, r *repo.Repo, remote string, refs []string, o Opt
 		return Result{}, fmt.Errorf("pull from %s: %w", remote, err)
 	}
 	defer rem.close()
-	p := &puller{r: r, rem: rem, o: o, result: Result{Commits: map[string]ostree.Checksum{}}, tried: map[ostree.Checksum]*verified{}}
-	if err := p.run(ctx, refs); err != nil {
-		return p.result, fmt.Errorf("pull from %s: %w", remote, err)
+	res, err := pullFrom(ctx, r, rem, refs, o)
+	if err != nil {
+		return res, fmt.Errorf("pull from %s: %w", remote, err)
 	}
-	return p.result, nil
+	return res, nil
+}
+
+func pullFrom(ctx context.Context, r *repo.Repo, rem *remote, refs []string, o Options) (Result, error) {
+	p := &puller{r: r, rem: rem, o: o, result: Result{Commits: map[string]ostree.Checksum{}}, tried: map[ostree.Checksum]*verified{}}
+	defer p.closeCaches()
+	err := p.openCaches()
+	if err == nil {
+		err = p.run(ctx, refs)
+	}
+	p.result.Warnings = rem.warnings
+	return p.result, err
 }
 
 // RemoteRefs lists what a remote has.
@@ -90,9 +125,11 @@ func RefsOf(ctx context.Context, r *repo.Repo, remote string, o Options) (map[st
 
 // want is one thing that was asked for.
 type want struct {
-	asked  string // as the caller wrote it
-	ref    string // "" for a bare checksum
-	commit ostree.Checksum
+	asked      string // as the caller wrote it
+	ref        string // "" for a bare checksum
+	collection string // of the ref, where the remote's summary says so
+	commit     ostree.Checksum
+	chain      []*verified // the commit, and the parents that are to come too
 }
 
 // puller is one call of Pull.
@@ -101,17 +138,31 @@ type puller struct {
 	rem    *remote
 	o      Options
 	tx     *repo.Tx // the last one: it holds the lock all the time, and sets the refs
+	caches []*repo.Repo
+
+	mu     sync.Mutex
 	result Result
 	tried  map[ostree.Checksum]*verified
+	early  *earlyTx
 }
 
-// verified is a commit that may be brought.
-type verified struct {
-	sum      ostree.Checksum
-	data     []byte
-	commit   ostree.Commit
-	detached gvariant.Dict
-	hasMeta  bool // detached came from the remote
+func (p *puller) openCaches() error {
+	for _, path := range p.o.LocalCaches {
+		c, err := repo.Open(path)
+		if err != nil {
+			return fmt.Errorf("local cache: %w", err)
+		}
+		p.caches = append(p.caches, c)
+	}
+	left, err := p.r.Leftovers()
+	p.caches = append(p.caches, left...)
+	return err
+}
+
+func (p *puller) closeCaches() {
+	for _, c := range p.caches {
+		c.Close()
+	}
 }
 
 func (p *puller) run(ctx context.Context, refs []string) error {
@@ -124,27 +175,35 @@ func (p *puller) run(ctx context.Context, refs []string) error {
 		return err
 	}
 	defer p.tx.Abort()
-	for _, w := range wants {
-		v, err := p.admit(ctx, w.commit)
-		if err != nil {
-			return err
-		}
-		if err := p.checkAsRef(w, v); err != nil {
-			return err
-		}
+	if err := p.admitAll(ctx, wants); err != nil {
+		return err
+	}
+	if err := p.content(ctx, wants); err != nil {
+		return err
 	}
 	for _, w := range wants {
-		if err := p.history(ctx, w); err != nil {
-			return err
-		}
 		p.result.Commits[w.asked] = w.commit
-		if w.ref != "" {
-			if err := p.tx.SetRef(p.localName(w.ref), w.commit); err != nil {
-				return err
-			}
+		if w.ref == "" {
+			continue
+		}
+		if err := p.setRef(w); err != nil {
+			return err
 		}
 	}
-	return p.tx.Commit()
+	if err := p.tx.Commit(); err != nil {
+		return err
+	}
+	if p.o.Mirror && len(refs) == 0 && len(p.rem.conf.Branches) == 0 {
+		return p.rem.mirrorSummary(p.r)
+	}
+	return nil
+}
+
+func (p *puller) setRef(w *want) error {
+	if p.o.Mirror {
+		return p.tx.SetCollectionRef(w.collection, w.ref, w.commit)
+	}
+	return p.tx.SetRef(p.localName(w.ref), w.commit)
 }
 
 func (p *puller) localName(ref string) string {
@@ -154,125 +213,45 @@ func (p *puller) localName(ref string) string {
 	return p.rem.name + ":" + ref
 }
 
-// resolve gives the commit of each thing asked for.
-func (p *puller) resolve(ctx context.Context, refs []string) ([]want, error) {
-	if len(refs) == 0 {
-		refs = p.rem.conf.Branches
+// current is the commit that a ref of the remote names here now.
+func (p *puller) current(w *want) (ostree.Checksum, error) {
+	if p.o.Mirror && w.collection != "" {
+		refs, err := p.r.CollectionRefs(w.collection)
+		if c, ok := refs[w.ref]; ok || err != nil {
+			return c, err
+		}
+		return ostree.Checksum{}, repo.ErrNotFound
 	}
-	if len(refs) == 0 && p.o.Mirror {
-		all, err := p.rem.allRefs(ctx)
-		if err != nil {
-			return nil, err
-		}
-		for name := range all {
-			refs = append(refs, name)
-		}
-		slices.Sort(refs)
-	}
-	if len(refs) == 0 {
-		return nil, errors.New("no ref asked for, and the remote names no branches")
-	}
-	var wants []want
-	seen := map[string]bool{}
-	for _, asked := range refs {
-		if seen[asked] {
-			continue
-		}
-		seen[asked] = true
-		w := want{asked: asked}
-		var err error
-		if w.commit, err = ostree.ParseChecksum(asked); err == nil {
-			wants = append(wants, w)
-			continue
-		}
-		name, sum, fixed := strings.Cut(asked, "@")
-		if err := ostree.CheckRefName(name); err != nil {
-			return nil, err
-		}
-		w.ref = name
-		if fixed {
-			w.commit, err = ostree.ParseChecksum(sum)
-		} else {
-			w.commit, err = p.rem.resolve(ctx, name)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("ref %q: %w", name, err)
-		}
-		wants = append(wants, w)
-	}
-	return wants, nil
+	return p.r.Resolve(p.localName(w.ref))
 }
 
-// history brings a commit and as many parents as are asked for.
-func (p *puller) history(ctx context.Context, w want) error {
-	c, depth := w.commit, p.o.Depth
-	for {
-		v, err := p.admit(ctx, c)
-		if err != nil {
-			if c != w.commit && errors.Is(err, repo.ErrNotFound) {
-				return nil // the remote's history ends here
+// content brings the trees of the commits that are not whole yet.
+func (p *puller) content(ctx context.Context, wants []*want) error {
+	if p.o.CommitOnly {
+		return nil
+	}
+	g := newGatherer(p)
+	var roots []root
+	for _, w := range wants {
+		for _, v := range w.chain {
+			if v.whole || v.gathered {
+				continue
 			}
-			return err
-		}
-		if err := p.bring(ctx, w, v); err != nil {
-			return err
-		}
-		if depth == 0 || v.commit.Parent.IsZero() {
-			return nil
-		}
-		if depth > 0 {
-			depth--
-		}
-		c = v.commit.Parent
-	}
-}
-
-// bring makes one admitted commit whole in r.
-func (p *puller) bring(ctx context.Context, w want, v *verified) error {
-	have := p.r.Has(ostree.TypeCommit, v.sum)
-	whole := have && !p.r.IsPartial(v.sum)
-	if !whole {
-		if p.o.CommitOnly {
-			p.tx.SetPartial(v.sum, true)
-		} else {
-			if err := p.content(ctx, w, v); err != nil {
-				return err
+			v.gathered = true
+			if len(p.o.Subpaths) == 0 {
+				p.tx.SetPartial(v.sum, false)
 			}
-			p.tx.SetPartial(v.sum, false)
+			roots = append(roots, root{v, p.previous(w, v)})
 		}
 	}
-	if !have {
-		if _, err := p.tx.PutMetadata(ostree.TypeCommit, v.data); err != nil {
-			return err
-		}
-		p.result.ObjectsFetched++
-	}
-	if v.hasMeta && len(v.detached) > 0 {
-		p.tx.SetDetached(v.sum, v.detached)
-	}
-	return nil
-}
-
-// content brings the tree of a commit.
-func (p *puller) content(ctx context.Context, w want, v *verified) error {
-	if p.rem.local != nil {
-		return p.localContent(ctx, v)
-	}
-	g := &gatherer{r: p.r, rem: p.rem, o: p.o, seen: map[object]bool{}}
-	g.objects, g.bytes = p.result.ObjectsFetched, p.result.BytesFetched
-	err := g.run(ctx, v.commit, p.previous(w, v))
-	p.result.ObjectsFetched, p.result.BytesFetched = g.objects, g.bytes
-	if err != nil {
-		return fmt.Errorf("commit %s: %w", v.sum, err)
-	}
-	return nil
+	return g.run(ctx, roots)
 }
 
 // previous is a whole commit of r that likely shares much with v: the one that the ref names now, or v's parent.
-func (p *puller) previous(w want, v *verified) *ostree.Commit {
+func (p *puller) previous(w *want, v *verified) *ostree.Commit {
 	var candidates []ostree.Checksum
 	if w.ref != "" {
-		if c, err := p.r.Resolve(p.localName(w.ref)); err == nil {
+		if c, err := p.current(w); err == nil {
 			candidates = append(candidates, c)
 		}
 	}
@@ -284,4 +263,39 @@ func (p *puller) previous(w want, v *verified) *ostree.Commit {
 		}
 	}
 	return nil
+}
+
+// Local brings refs (all of src's own if refs is empty; a checksum brings that commit without a ref) from a repository on this
+// machine. They become refs of r's own, or, with a name for remote, that remote's. Signatures are not asked for.
+//
+//	errors  as Pull
+func Local(ctx context.Context, r *repo.Repo, src, remote string, refs []string, o Options) (Result, error) {
+	rem, err := localRemote(r, src, remote, o)
+	if err != nil {
+		return Result{}, fmt.Errorf("pull from %s: %w", src, err)
+	}
+	defer rem.close()
+	res, err := pullFrom(ctx, r, rem, refs, o)
+	if err != nil {
+		return res, fmt.Errorf("pull from %s: %w", rem.local.Path(), err)
+	}
+	return res, nil
+}
+
+// userOnly refuses what a bare-user-only repository could not hold.
+func userOnly(h ostree.FileHeader) error {
+	if !h.IsSymlink() && h.Mode&ostree.ModePerm&^0o775 != 0 {
+		return fmt.Errorf("mode %#o of a file is beyond 0775", h.Mode&ostree.ModePerm)
+	}
+	return nil
+}
+
+var errNoRefs = errors.New("no ref asked for, and the remote names no branches")
+
+func (p *puller) noteSigners(marks []trust.Mark) {
+	for _, m := range marks {
+		if s := m.String(); !slices.Contains(p.result.VerifiedBy, s) {
+			p.result.VerifiedBy = append(p.result.VerifiedBy, s)
+		}
+	}
 }

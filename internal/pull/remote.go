@@ -8,10 +8,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"path/filepath"
 	"strings"
+	"sync"
 
 	"grove/internal/fetch"
+	"grove/internal/keyfile"
 	"grove/internal/ostree"
 	"grove/internal/repo"
 	"grove/internal/trust"
@@ -19,25 +21,37 @@ import (
 
 // Limits of the small files of a remote. Flathub's summary is 10 MiB.
 const (
-	maxSummary    = 128 << 20
+	maxSummary    = 64 << 20
 	maxSmall      = 1 << 20
 	maxMirrors    = 32
-	maxCommitMeta = 16 << 20
+	maxCommitMeta = 1 << 20
 )
 
 // remote is where commits come from: a server, or a repository on this machine.
 type remote struct {
-	name    string
-	conf    repo.Remote
-	client  *fetch.Client
-	mine    bool     // the client was made here
-	meta    []string // base URLs of refs, summary and signatures
-	content []string // base URLs of objects
-	local   *repo.Repo
-	policy  trust.Policy
+	name     string
+	conf     repo.Remote
+	client   *fetch.Client
+	mine     bool     // the client was made here
+	meta     []string // base URLs of refs, summary and signatures
+	content  []string // base URLs of objects
+	local    *repo.Repo
+	plain    bool // local, and names are what that repository calls so
+	policy   trust.Policy
+	spoolDir string
+	large    sync.Mutex // held while a large metadata object is read
+	warnings []string
 
+	cacheDir    string          // of summaries; "" = none
 	summary     *ostree.Summary // nil where there is none; read at most once
+	summaryData []byte
+	summarySig  []byte // nil where there is none
 	summaryRead bool
+	fresh       fetch.Page // the summary as it came, to be kept
+	freshSig    fetch.Page
+	collection  string // of the remote's own refs, as the summary says
+	modeRead    bool
+	tombstones  bool // deleted commits leave a mark
 }
 
 func openRemote(ctx context.Context, r *repo.Repo, name string, o Options) (*remote, error) {
@@ -48,43 +62,64 @@ func openRemote(ctx context.Context, r *repo.Repo, name string, o Options) (*rem
 	if err != nil {
 		return nil, err
 	}
+	metalink := conf.Options["metalink"]
 	if o.URL != "" {
-		conf.URL, conf.ContentURL = o.URL, ""
+		conf.URL, conf.ContentURL, metalink = o.URL, "", ""
 	}
-	if conf.URL == "" {
+	switch {
+	case conf.UnconfiguredState != "":
+		return nil, fmt.Errorf("the remote is not configured: %s", conf.UnconfiguredState)
+	case conf.Options["custom-backend"] != "":
+		return nil, fmt.Errorf("the remote is another program's: custom-backend=%s", conf.Options["custom-backend"])
+	case conf.URL == "" && metalink == "":
 		return nil, errors.New("the remote has no url")
 	}
-	if conf.UnconfiguredState != "" {
-		return nil, fmt.Errorf("the remote is not configured: %s", conf.UnconfiguredState)
+	rem := &remote{name: name, conf: conf, spoolDir: filepath.Join(r.Path(), "tmp"), cacheDir: o.CacheDir}
+	if rem.cacheDir == "" {
+		rem.cacheDir = filepath.Join(r.Path(), "tmp/cache")
 	}
-	rem := &remote{name: name, conf: conf}
 	if rem.policy, err = newPolicy(r, conf, o.KeyDir); err != nil {
 		return nil, err
 	}
-	if path, ok := localPath(conf.URL); ok {
+	if path, ok := localPath(conf.URL); ok && metalink == "" {
 		rem.local, err = repo.Open(path)
 		return rem, err
 	}
-	switch {
-	case o.Client == nil:
-		rem.client, rem.mine = clientOf(conf, o), true
-	case o.Offline && !o.Client.Offline():
-		opt := o.Client.Options()
-		opt.Offline = true
-		rem.client, rem.mine = fetch.New(opt), true
-	default:
-		rem.client = o.Client
-	}
-	if rem.meta, err = rem.bases(ctx, conf.URL); err != nil {
+	rem.connect(r, o)
+	if err := rem.locate(ctx, metalink); err != nil {
+		rem.close()
 		return nil, err
 	}
-	rem.content = rem.meta
-	if conf.ContentURL != "" {
-		if rem.content, err = rem.bases(ctx, conf.ContentURL); err != nil {
-			return nil, err
-		}
+	return rem, nil
+}
+
+// connect gives the remote a client.
+func (rem *remote) connect(r *repo.Repo, o Options) {
+	if o.Client == nil {
+		rem.client, rem.mine = clientOf(r, rem.conf, o), true
+		return
 	}
-	return rem, rem.checkMode(ctx)
+	rem.client = o.Client
+	opt := o.Client.Options()
+	if (!o.Offline || opt.Offline) && o.Retries == 0 && len(o.Headers) == 0 {
+		return
+	}
+	withOptions(&opt, o)
+	rem.client, rem.mine = fetch.New(opt), true
+}
+
+// locate finds out the base URLs.
+func (rem *remote) locate(ctx context.Context, metalink string) (err error) {
+	if metalink != "" {
+		err = rem.followMetalink(ctx, metalink)
+	} else {
+		rem.meta, err = rem.bases(ctx, rem.conf.URL)
+		rem.content = rem.meta
+	}
+	if err == nil && rem.conf.ContentURL != "" {
+		rem.content, err = rem.bases(ctx, rem.conf.ContentURL)
+	}
+	return err
 }
 
 func (rem *remote) close() {
@@ -109,16 +144,31 @@ func localPath(url string) (string, bool) {
 	return "", false
 }
 
-// clientOf honours the keys of ostree.repo-config(5) that concern the connection.
-func clientOf(conf repo.Remote, o Options) *fetch.Client {
+// clientOf honours the keys of ostree.repo-config(5) that concern the connection, and the cookies that ostree keeps.
+func clientOf(r *repo.Repo, conf repo.Remote, o Options) *fetch.Client {
 	opt := conf.Options
-	return fetch.New(fetch.Options{
-		Offline: o.Offline, Proxy: opt["proxy"],
+	is := func(key string) bool { return opt[key] == "true" || opt[key] == "1" }
+	options := fetch.Options{
+		Proxy: opt["proxy"], HTTP1: opt["http2"] == "false" || opt["http2"] == "0",
+		CookieFile: filepath.Join(r.Path(), conf.Name+".cookies.txt"),
 		TLS: fetch.TLS{
 			CAFile: opt["tls-ca-path"], CertFile: opt["tls-client-cert-path"], KeyFile: opt["tls-client-key-path"],
-			Insecure: opt["tls-permissive"] == "true" || opt["tls-permissive"] == "1",
+			Insecure: is("tls-permissive"),
 		},
-	})
+	}
+	withOptions(&options, o)
+	return fetch.New(options)
+}
+
+func withOptions(opt *fetch.Options, o Options) {
+	opt.Offline = opt.Offline || o.Offline
+	opt.Headers = append(opt.Headers[:len(opt.Headers):len(opt.Headers)], o.Headers...)
+	switch {
+	case o.Retries > 0:
+		opt.Tries = o.Retries + 1
+	case o.Retries < 0:
+		opt.Tries = 1
+	}
 }
 
 // bases gives the base URLs that a url key stands for; one that begins with mirrorlist= names a list of them.
@@ -144,8 +194,18 @@ func (rem *remote) bases(ctx context.Context, url string) ([]string, error) {
 	return bases, nil
 }
 
-// checkMode makes sure that there is an archive repository.
+// checkMode makes sure that there is an archive repository, by its summary where that says so.
 func (rem *remote) checkMode(ctx context.Context) error {
+	if rem.modeRead || rem.local != nil {
+		return nil
+	}
+	if rem.summary != nil {
+		mode, ok := rem.summary.Metadata.Str(ostree.SummaryMode)
+		deleted, _ := rem.summary.Metadata.Lookup(ostree.SummaryTombstones)
+		if ok && deleted.Type() == "b" {
+			return rem.setMode(mode, deleted.Bool())
+		}
+	}
 	data, err := rem.get(ctx, rem.meta, "config", maxSmall)
 	if errors.Is(err, fetch.ErrNotFound) {
 		return fmt.Errorf("%w: there is no repository: %w", repo.ErrNotFound, err)
@@ -153,26 +213,28 @@ func (rem *remote) checkMode(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	core := false
-	for s := bufio.NewScanner(bytes.NewReader(data)); s.Scan(); {
-		line := strings.TrimSpace(s.Text())
-		if strings.HasPrefix(line, "[") {
-			core = line == "[core]"
-		}
-		key, value, _ := strings.Cut(line, "=")
-		if !core || strings.TrimSpace(key) != "mode" {
-			continue
-		}
-		mode, err := repo.ParseMode(strings.TrimSpace(value))
-		if err != nil {
-			return err
-		}
-		if mode != repo.Archive {
-			return fmt.Errorf("the repository's mode is %v, over HTTP only archive can be read", mode)
-		}
-		return nil
+	conf, err := keyfile.Parse(data)
+	if err != nil {
+		return fmt.Errorf("%sconfig: %w", rem.meta[0], err)
 	}
-	return fmt.Errorf("%sconfig names no mode: this is no OSTree repository", rem.meta[0])
+	mode, ok := conf.Get("core", "mode")
+	if !ok {
+		return fmt.Errorf("%sconfig names no mode: this is no OSTree repository", rem.meta[0])
+	}
+	deleted, _ := conf.Get("core", "tombstone-commits")
+	return rem.setMode(mode, deleted == "true" || deleted == "1")
+}
+
+func (rem *remote) setMode(text string, tombstones bool) error {
+	mode, err := repo.ParseMode(text)
+	if err != nil {
+		return err
+	}
+	if mode != repo.Archive {
+		return fmt.Errorf("the repository's mode is %v, over HTTP only archive can be read", mode)
+	}
+	rem.modeRead, rem.tombstones = true, tombstones
+	return nil
 }
 
 // each tries the mirrors in turn. A mirror that lacks something does not speak for the others.
@@ -198,115 +260,5 @@ func (rem *remote) get(ctx context.Context, bases []string, path string, maxByte
 		data, err = rem.client.Get(ctx, base+path, maxBytes)
 		return err
 	})
-	return data, err
-}
-
-// resolve gives the commit of a ref: from the summary where there is one.
-func (rem *remote) resolve(ctx context.Context, ref string) (ostree.Checksum, error) {
-	if rem.local != nil && !rem.policy.WantsSummary() {
-		all, err := rem.local.Refs("")
-		if err != nil {
-			return ostree.Checksum{}, err
-		}
-		c, ok := all[ref]
-		if !ok {
-			return c, fmt.Errorf("%w in %s", repo.ErrNotFound, rem.local.Path())
-		}
-		return c, nil
-	}
-	if err := rem.readSummary(ctx); err != nil {
-		return ostree.Checksum{}, err
-	}
-	if rem.summary != nil {
-		if s, ok := rem.summary.Lookup(ref); ok {
-			return s.Commit, nil
-		}
-		if rem.policy.WantsSummary() {
-			return ostree.Checksum{}, fmt.Errorf("%w in the summary", repo.ErrNotFound)
-		}
-	}
-	data, err := rem.get(ctx, rem.meta, "refs/heads/"+ref, maxSmall)
-	if errors.Is(err, fetch.ErrNotFound) {
-		return ostree.Checksum{}, fmt.Errorf("%w on the remote", repo.ErrNotFound)
-	}
-	if err != nil {
-		return ostree.Checksum{}, err
-	}
-	return ostree.ParseChecksum(strings.TrimSpace(string(data)))
-}
-
-// allRefs lists the remote's own refs.
-func (rem *remote) allRefs(ctx context.Context) (map[string]ostree.Checksum, error) {
-	refs := map[string]ostree.Checksum{}
-	if rem.local != nil && !rem.policy.WantsSummary() {
-		all, err := rem.local.Refs("")
-		for name, c := range all {
-			if !strings.Contains(name, ":") {
-				refs[name] = c
-			}
-		}
-		return refs, err
-	}
-	if err := rem.readSummary(ctx); err != nil {
-		return nil, err
-	}
-	if rem.summary == nil {
-		return nil, errors.New("the remote has no summary, so its refs cannot be listed")
-	}
-	for _, s := range rem.summary.Refs {
-		refs[s.Name] = s.Commit
-	}
-	return refs, nil
-}
-
-// readSummary brings the summary, and holds it against its signature where the remote asks for that.
-func (rem *remote) readSummary(ctx context.Context) error {
-	if rem.summaryRead {
-		return nil
-	}
-	data, err := rem.file(ctx, "summary", maxSummary)
-	if err != nil {
-		return fmt.Errorf("summary: %w", err)
-	}
-	if rem.policy.WantsSummary() {
-		sig, err := rem.file(ctx, "summary.sig", maxSmall)
-		if err == nil {
-			_, err = rem.policy.Summary(data, sig)
-		}
-		if err != nil {
-			return fmt.Errorf("summary: %w", err)
-		}
-	}
-	if data != nil {
-		s, err := ostree.ParseSummary(data)
-		if err != nil {
-			return err
-		}
-		rem.summary = &s
-	}
-	rem.summaryRead = true
-	return nil
-}
-
-// file reads a file of the repository's top folder; nil if there is none.
-func (rem *remote) file(ctx context.Context, name string, maxBytes int64) ([]byte, error) {
-	if rem.local != nil {
-		body, size, err := fetch.New(fetch.Options{Offline: true}).Open(ctx, fileURL(rem.local.Path()+"/"+name))
-		if errors.Is(err, fetch.ErrNotFound) {
-			return nil, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		defer body.Close()
-		if size > maxBytes {
-			return nil, fmt.Errorf("%s has %d bytes, at most %d", name, size, maxBytes)
-		}
-		return io.ReadAll(body)
-	}
-	data, err := rem.get(ctx, rem.meta, name, maxBytes)
-	if errors.Is(err, fetch.ErrNotFound) {
-		return nil, nil
-	}
 	return data, err
 }

@@ -85,6 +85,11 @@ func missing(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.EISDIR)
 }
 
+// LookupRef returns what a ref of that name, "ref" or "remote:ref", names: here, or in a parent.
+//
+//	errors  ErrNotFound
+func (r *Repo) LookupRef(name string) (ostree.Checksum, error) { return r.lookupRef(name) }
+
 // lookupRef returns what a ref names; ErrNotFound if there is none.
 func (r *Repo) lookupRef(name string) (ostree.Checksum, error) {
 	path, err := r.refPath(name)

@@ -60,10 +60,12 @@ type Repo struct {
 	objects *os.File // the folder objects/, to open objects relative to it
 	flat    bool     // a staging folder that is read as a repository
 	parent  *Repo    // further objects, read only; nil for none
-	cache   metaCache
-	workers int
-	fsync   bool
-	each    bool // sync each object by itself
+
+	leftover bool // a staging folder of a dead process: it goes when it is closed
+	cache    metaCache
+	workers  int
+	fsync    bool
+	each     bool // sync each object by itself
 }
 
 // maxParents bounds the chain of repositories that refer to a parent.
@@ -182,11 +184,17 @@ func (r *Repo) Close() error {
 	if r.parent != nil {
 		r.parent.Close()
 	}
+	if r.leftover {
+		os.RemoveAll(r.path)
+	}
 	return r.objects.Close()
 }
 
 // Path returns the repository's folder, absolute.
 func (r *Repo) Path() string { return r.path }
+
+// Workers returns how many goroutines work beside each other on what takes computing.
+func (r *Repo) Workers() int { return r.workers }
 
 // Mode returns how file objects are kept.
 func (r *Repo) Mode() Mode { return r.mode }

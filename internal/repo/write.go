@@ -85,6 +85,17 @@ func (tx *Tx) DirMeta(c ostree.Checksum) (ostree.DirMeta, error) {
 	return ostree.ParseDirMeta(data)
 }
 
+// StagedMetadata reads back a metadata object of this transaction, or reads it from the repository.
+//
+//	errors  ErrNotFound
+func (tx *Tx) StagedMetadata(t ostree.ObjectType, c ostree.Checksum) ([]byte, error) {
+	data, err := tx.stagedMetadata(object{t, c})
+	if data == nil && err == nil {
+		return tx.r.Metadata(t, c)
+	}
+	return data, err
+}
+
 // stagedMetadata reads back an object of this transaction; nil if it is not staged.
 func (tx *Tx) stagedMetadata(o object) ([]byte, error) {
 	if !tx.isStaged(o) {
