@@ -48,7 +48,6 @@ var allowed = []struct{ pattern, reason string }{
 	{`/etc/dnf(/modules\.d)?`, "dnf's own"},
 	{`/var/opt`, "is /opt"},
 	{`/usr/lib/opt`, "where files of /opt lie"},
-	{`/usr/lib/debug/.*`, "links that EL7's filesystem makes in a %pretrans, for debug packages only"},
 	{`/etc/pki/ca-trust/extracted/java/cacerts`, "tells when it was made"},
 	{`/etc/yum\.repos\.d/CentOS-.*`, "left out by the manifest of the test"},
 	{`/usr/lib/file-trigger-user/hello`, "written anew by each run of a trigger, and the order of packages that need nothing of each other is free"},

@@ -258,6 +258,32 @@ func (a *app) history() *cobra.Command {
 		})
 }
 
+func (a *app) log() *cobra.Command {
+	return verb("log NAME [ID]", "what the scriptlets of a deployment ran and printed", `
+A line for each scriptlet that ran when the deployment was made, with the reason where it failed, and what it printed.
+Without a number: of the current deployment.`, cobra.RangeArgs(1, 2),
+		func(_ *cobra.Command, args []string) error {
+			ids, err := numbers(args[1:])
+			if err != nil {
+				return err
+			}
+			e, err := a.guestEnv()
+			if err != nil {
+				return err
+			}
+			l, err := guest.Log(e, args[0], append(ids, 0)[0])
+			if err != nil {
+				return err
+			}
+			return a.show(l, func() {
+				if l.Text == "" {
+					a.printf("%s: deployment %d was made without scriptlets\n", l.Guest, l.Deployment)
+				}
+				a.printf("%s", l.Text)
+			})
+		})
+}
+
 func (a *app) diff() *cobra.Command {
 	var packagesOnly, logs bool
 	cmd := verb("diff NAME [ID [ID]]", "what differs between two deployments, packages then files", `

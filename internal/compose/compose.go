@@ -85,6 +85,7 @@ type Result struct {
 	Newer     []string // requested packages of which a source has a newer version than was taken
 	Waiting   []string // replacements for which no source has anything newer than the base has
 	Layered   []rpm.NEVRA
+	ScriptLog []byte // what scriptlets ran and what they printed; nil where none did
 }
 
 // build is the state that the steps hand on. Each field is set by one step and read by later ones.
@@ -104,7 +105,8 @@ type build struct {
 	stamp         uint64                   // resolve: seconds; the time of everything written
 	packages      []imported               // fetch
 	keepBase      map[string]bool          // unpack: files of replaced packages that stay as the base has them
-	tree          *tree.Tree               // unpack, then every later step
+	removals      []removal                // unpack: of removed, in the order of removal
+	tree          *tree.Tree               // pretrans or unpack, then every later step
 	ahead         ahead                    // openBase: the base's checkout, while it is being made
 	checkedOut    *tree.Tree               // scripts: what Options.Checkout holds now
 	accounts      accounts.DB              // accounts: those of base and packages' own files
@@ -124,6 +126,7 @@ var recipe = []step{
 	{"base", openBase},
 	{"resolve", resolve},
 	{"fetch", fetchPackages},
+	{"pretrans", runPretrans},
 	{"unpack", unpack},
 	{"accounts", accountsBefore},
 	{"scriptlets", runScriptlets},

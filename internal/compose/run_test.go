@@ -91,7 +91,7 @@ func TestErrors(t *testing.T) {
 	}{
 		{"unknown", manifest.Manifest{Packages: []string{"helo"}}, func(e error) bool { return errors.As(e, &unknown) }, "hello"},
 		{"unsolvable", manifest.Manifest{Packages: []string{"broken-dep"}}, func(e error) bool { return errors.As(e, &conflict) }, "libnothere.so.9"},
-		{"scriptlet", manifest.Manifest{Packages: []string{"broken-post"}}, func(e error) bool { return errors.As(e, &script) }, "about to break"},
+		{"scriptlet", manifest.Manifest{Packages: []string{"broken-pre"}}, func(e error) bool { return errors.As(e, &script) }, "about to break"},
 		{"unsigned", manifest.Manifest{Packages: []string{"unsigned-one"}}, func(e error) bool { return errors.Is(e, sign.ErrUntrusted) }, "unsigned-one"},
 		{"forged", manifest.Manifest{Packages: []string{"forged"}}, func(e error) bool { return errors.Is(e, sign.ErrUntrusted) }, "forged"},
 		{"file clash", manifest.Manifest{Packages: []string{"hello", "clash-hello"}}, nil, "/usr/bin/hello conflicts with the one of package"},

@@ -16,42 +16,63 @@ import (
 // scriptTimeout bounds one scriptlet. The slowest known ones (kernel modules, large caches) need minutes.
 const scriptTimeout = 30 * time.Minute
 
-// runScriptlets checks the tree out, runs the packages' scriptlets in an overlay over it, and takes what
-// they changed into the tree. The checkout stays and is brought up to the finished tree by the last step.
+// runPretrans runs the packages' %pretrans over the tree of before: the base, or nothing.
+func runPretrans(ctx context.Context, b *build) error {
+	o := scriptlet.Options{New: b.scriptPackages(), Installed: b.base.headers}
+	if has, err := scriptlet.HasPretrans(o); err != nil || !has {
+		return err
+	}
+	if err := b.begin(ctx); err != nil {
+		return err
+	}
+	return b.overlay(ctx, "pretrans", o, scriptlet.Pretrans)
+}
+
+// runScriptlets runs the scriptlets of all packages over the merged tree. The checkout stays and is brought up to the
+// finished tree by the last step.
 func runScriptlets(ctx context.Context, b *build) error {
 	extra, err := b.extraScripts()
 	if err != nil {
 		return err
 	}
-	if len(b.packages)+len(extra) == 0 {
+	if len(b.packages)+len(b.removed)+len(extra) == 0 {
 		return nil
 	}
-	root, err := b.checkout(ctx)
-	if err != nil {
+	o := scriptlet.Options{New: b.scriptPackages(), Installed: b.base.headers, Extra: extra}
+	for _, r := range b.removals {
+		o.Removed = append(o.Removed, scriptlet.Removed{Header: r.header, Files: r.files})
+	}
+	before := b.tree
+	if err := b.overlay(ctx, "scriptlets", o, scriptlet.Run); err != nil {
+		return err
+	}
+	return b.dropSecrets(before)
+}
+
+// overlay checks the tree out, runs scriptlets in an overlay over it, and takes what they changed into the tree.
+func (b *build) overlay(ctx context.Context, step string, o scriptlet.Options,
+	run func(context.Context, scriptlet.Options) (scriptlet.Report, error)) (err error) {
+	if o.Root, err = b.checkout(ctx); err != nil {
 		return fmt.Errorf("check out: %w", err)
 	}
-	upper, work := filepath.Join(b.o.Scratch, "upper"), filepath.Join(b.o.Scratch, "work")
-	for _, d := range []string{upper, work} {
+	o.Upper, o.Work = filepath.Join(b.o.Scratch, step, "upper"), filepath.Join(b.o.Scratch, step, "work")
+	for _, d := range []string{o.Upper, o.Work} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return err
 		}
 	}
-	report, err := scriptlet.Run(ctx, scriptlet.Options{
-		Root: root, Upper: upper, Work: work, New: b.scriptPackages(), Installed: b.remaining(),
-		Timeout: scriptTimeout, SourceDate: int64(b.stamp), Extra: extra,
-		Progress: func(what string) { b.o.Progress(Event{Step: "scriptlets", Detail: what}) },
-	})
+	o.Timeout, o.SourceDate = scriptTimeout, int64(b.stamp)
+	o.Progress = func(what string) { b.o.Progress(Event{Step: "scriptlets", Detail: what}) }
+	report, err := run(ctx, o)
 	if err != nil {
 		return err
 	}
 	b.result.Warnings = append(b.result.Warnings, report.Warnings...)
-	t, _, err := scriptlet.Collect(ctx, b.tx, b.tree, scriptlet.CollectOptions{Upper: upper, SourceDate: int64(b.stamp)})
-	if err != nil {
+	b.result.ScriptLog = append(b.result.ScriptLog, report.Log...)
+	if b.tree, _, err = scriptlet.Collect(ctx, b.tx, b.tree, scriptlet.CollectOptions{Upper: o.Upper, SourceDate: o.SourceDate}); err != nil {
 		return fmt.Errorf("collect what the scriptlets wrote: %w", err)
 	}
-	before := b.tree
-	b.tree = t
-	return b.dropSecrets(before)
+	return nil
 }
 
 // checkout lays the tree out where scriptlets can see it.
@@ -68,15 +89,13 @@ func (b *build) checkout(ctx context.Context) (string, error) {
 
 // scriptPackages are the new packages as the runner of scriptlets wants them.
 func (b *build) scriptPackages() []scriptlet.Package {
-	count := map[string]int{}
-	for _, h := range b.remaining() {
-		count[h.NEVRA().Name]++
-	}
 	var out []scriptlet.Package
 	for _, p := range b.packages {
-		sp := scriptlet.Package{NEVRA: p.meta.NEVRA, Header: p.Header, Count: count[p.meta.Name] + 1}
+		sp := scriptlet.Package{NEVRA: p.meta.NEVRA, Header: p.Header}
 		for _, o := range p.Owners {
-			sp.Owners = append(sp.Owners, scriptlet.Owner{Path: o.Path, User: o.User, Group: o.Group, Mode: o.Mode, Caps: o.Caps, Dir: o.Dir})
+			if !b.keepBase[o.Path] {
+				sp.Owners = append(sp.Owners, scriptlet.Owner{Path: o.Path, User: o.User, Group: o.Group, Mode: o.Mode, Caps: o.Caps, Dir: o.Dir})
+			}
 		}
 		out = append(out, sp)
 	}

@@ -20,15 +20,10 @@ import (
 
 // unpack merges the packages' trees over the base, as values: the cost follows the packages.
 func unpack(ctx context.Context, b *build) error {
-	tx, err := b.o.Repo.Begin(ctx)
-	if err != nil {
+	if err := b.begin(ctx); err != nil {
 		return err
 	}
-	b.tx = tx
-	b.tree = b.base.tree
-	if b.tree == nil {
-		b.tree = tree.Empty(dirMeta(0o755))
-	}
+	before := b.tree
 	if err := b.dropRemoved(); err != nil {
 		return err
 	}
@@ -50,10 +45,32 @@ func unpack(ctx context.Context, b *build) error {
 			}
 		}
 	}
+	if len(b.removed) > 0 {
+		if err := b.settleConfig(before); err != nil {
+			return err
+		}
+		if err := b.leaveForScripts(before); err != nil {
+			return err
+		}
+	}
 	if err := b.removeFrom(); err != nil {
 		return err
 	}
 	return b.ostreeLayers()
+}
+
+// begin opens the transaction and takes the base's tree, or an empty one; once.
+func (b *build) begin(ctx context.Context) (err error) {
+	if b.tx != nil {
+		return nil
+	}
+	if b.tx, err = b.o.Repo.Begin(ctx); err != nil {
+		return err
+	}
+	if b.tree = b.base.tree; b.tree == nil {
+		b.tree = tree.Empty(dirMeta(0o755))
+	}
+	return nil
 }
 
 // dirMeta is a directory's metadata as packages have it where they say nothing.
@@ -139,62 +156,6 @@ func visible(p string) string {
 		return "var/" + rest
 	}
 	return p
-}
-
-// dropRemoved takes the files of removed and replaced base packages out of the tree, save those that a
-// package which stays has as well.
-func (b *build) dropRemoved() error {
-	if len(b.removed) == 0 {
-		return nil
-	}
-	b.keepBase = map[string]bool{}
-	gone := map[string]bool{}
-	for _, h := range b.removed {
-		gone[h.NEVRA().String()] = true
-	}
-	keep := map[string]bool{}
-	for _, h := range b.base.headers {
-		if gone[h.NEVRA().String()] {
-			continue
-		}
-		if err := eachPath(h, func(p string, _ rpm.File) { keep[p] = true }); err != nil {
-			return err
-		}
-	}
-	edit := b.tree.Edit()
-	var files, dirs []string
-	for _, h := range b.removed {
-		err := eachPath(h, func(p string, f rpm.File) {
-			switch {
-			case keep[p]:
-			case isAccountFile(p): // the base's accounts have files everywhere
-				b.keepBase[p] = true
-			case f.Mode&0o170000 == 0o040000:
-				dirs = append(dirs, p)
-			default:
-				files = append(files, p)
-			}
-		})
-		if err != nil {
-			return err
-		}
-	}
-	for _, p := range files {
-		// A ghost or a file that the base's makers removed may be absent; a directory that they put in its place is
-		// not the package's.
-		e, ok, err := b.tree.Lookup(p)
-		if err != nil {
-			return err
-		}
-		if !ok || e.Dir {
-			continue
-		}
-		if err := edit.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	b.tree = edit.Tree()
-	return b.dropEmptyDirs(dirs)
 }
 
 func isAccountFile(p string) bool {

@@ -9,7 +9,7 @@
 //	ROOT/guests/NAME/current          -> deployments/ID; its swap is the one commit point
 //	ROOT/guests/NAME/manifest.yaml    -> current/manifest.yaml
 //	ROOT/guests/NAME/var/             the guest's /var
-//	ROOT/guests/NAME/deployments/ID/  root/ manifest.yaml lock.json deployment.json .running
+//	ROOT/guests/NAME/deployments/ID/  root/ manifest.yaml lock.json deployment.json scripts.log .running
 //
 // # States of a deployment
 //

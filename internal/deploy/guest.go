@@ -177,6 +177,18 @@ func (d Deployment) Manifest() ([]byte, error) {
 // Lockfile is the text of the deployment's lock.
 func (d Deployment) Lockfile() ([]byte, error) { return readLimited(filepath.Join(d.dir, "lock.json")) }
 
+// logFile holds what scriptlets ran and printed; a deployment without any has none.
+const logFile = "scripts.log"
+
+// Log is what the scriptlets did that ran when the deployment was made; nil where none did.
+func (d Deployment) Log() ([]byte, error) {
+	text, err := readLimited(filepath.Join(d.dir, logFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return text, err
+}
+
 func readLimited(path string) ([]byte, error) {
 	st, err := os.Stat(path)
 	if err != nil {

@@ -31,6 +31,7 @@ type Final struct {
 	Commit     ostree.Checksum // what Root was checked out from; must be in the repo
 	Manifest   []byte
 	Lock       []byte
+	Log        []byte    // of the scriptlets; nil = none ran
 	Created    time.Time // for people; the caller's clock
 	Version    string
 	BaseRef    string
@@ -157,7 +158,11 @@ func (st *Staged) write(f Final) error {
 	if f.MergeFrom != nil {
 		rec.From = f.MergeFrom.ID
 	}
-	for name, data := range map[string][]byte{"manifest.yaml": f.Manifest, "lock.json": f.Lock, "deployment.json": rec.encode(), runFile: nil} {
+	files := map[string][]byte{"manifest.yaml": f.Manifest, "lock.json": f.Lock, "deployment.json": rec.encode(), runFile: nil}
+	if len(f.Log) > 0 {
+		files[logFile] = f.Log
+	}
+	for name, data := range files {
 		if err := os.WriteFile(filepath.Join(st.dir, name), data, 0o644); err != nil { // synced with the file system, before the name exists
 			return err
 		}

@@ -209,7 +209,7 @@ func TestNothingLeftBehind(t *testing.T) {
 	}
 	same("dry create")
 	o.DryRun = false
-	for _, bad := range []string{"broken-post", "broken-dep", "nothing-called-so", "unsigned-one", "forged"} {
+	for _, bad := range []string{"broken-pre", "broken-dep", "nothing-called-so", "unsigned-one", "forged"} {
 		if _, err := guest.Install(ctx, e, "mail", guest.Specs{Names: []string{bad}}, o); err == nil {
 			t.Errorf("install %s: no error", bad)
 		}

@@ -78,7 +78,7 @@ func (e Env) make(ctx context.Context, g *deploy.Guest, m manifest.Manifest, o O
 	h := hooked{guest: g, id: st.ID, from: c.From, root: st.Root()}
 	rep, err := st.Finish(ctx, deploy.Final{
 		Before: func() error { return e.runHooks(ctx, hookBefore, h) },
-		Commit: res.Commit, Manifest: m.Encode(), Lock: res.Lock.Encode(), Created: e.Now(), Version: res.Lock.CommitVersion,
+		Commit: res.Commit, Manifest: m.Encode(), Lock: res.Lock.Encode(), Log: res.ScriptLog, Created: e.Now(), Version: res.Lock.CommitVersion,
 		BaseRef: base.Ref, BaseCommit: base.Commit, MergeFrom: cur, Later: o.Stage && cur != nil,
 	})
 	if err != nil {

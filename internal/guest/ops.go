@@ -304,3 +304,27 @@ func Run(ctx context.Context, e Env, name string, id int, c machine.Command) (in
 	}
 	return machine.Run(ctx, machine.Guest{Name: name, Root: d.Root(), Var: g.VarDir(), RunLock: d.RunLock()}, c)
 }
+
+// ScriptLog is what the scriptlets of a deployment ran and printed.
+//
+//	shape   Text: a line for each that ran, "%post(bash-5.2-1.x86_64)", with the reason behind ": " where it failed; lines that
+//	        it printed follow, indented by four blanks
+type ScriptLog struct {
+	Guest      string `json:"guest"`
+	Deployment int    `json:"deployment"`
+	Text       string `json:"text"`
+}
+
+// Log reads what the scriptlets did that ran when a deployment was made; id 0 = the current one.
+func Log(e Env, name string, id int) (ScriptLog, error) {
+	g, err := e.Store.Guest(name)
+	if err != nil {
+		return ScriptLog{}, err
+	}
+	d, err := pickDeployment(g, id)
+	if err != nil {
+		return ScriptLog{}, err
+	}
+	text, err := d.Log()
+	return ScriptLog{Guest: name, Deployment: d.ID, Text: string(text)}, err
+}

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"io"
 	"strings"
 )
 
@@ -67,4 +68,18 @@ func (h *Header) payloadDigest() (Digest, error) {
 		return Digest{"sha3-256", v}, nil
 	}
 	return Digest{}, nil
+}
+
+// Matches says whether the content has this digest.
+//
+//	errors  the reader's; an algorithm that is not known
+func (d Digest) Matches(r io.Reader) (bool, error) {
+	h, err := newHash(d.Algo)
+	if err != nil {
+		return false, err
+	}
+	if _, err := io.Copy(h, r); err != nil {
+		return false, err
+	}
+	return strings.EqualFold(hex.EncodeToString(h.Sum(nil)), d.Hex), nil
 }

@@ -24,11 +24,13 @@ const (
 	luaBuiltin  = "lua"
 	forkBuiltin = "lua-fork"
 	ownBuiltin  = "own"
+
+	eraseBuiltin = "erase"
 )
 
 // Builtins are what this package runs inside a sandbox, for sandbox.Child.
 func Builtins() map[string]sandbox.Builtin {
-	return map[string]sandbox.Builtin{luaBuiltin: luaMain, forkBuiltin: luaForked, ownBuiltin: ownMain}
+	return map[string]sandbox.Builtin{luaBuiltin: luaMain, forkBuiltin: luaForked, ownBuiltin: ownMain, eraseBuiltin: eraseMain}
 }
 
 // luaInput is what the lua builtin reads.

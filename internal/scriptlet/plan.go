@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/gob"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,12 +24,15 @@ type job struct {
 	owners bool
 }
 
-// planner lists the jobs in order.
+// planner lists the jobs in order. It plays the transaction through: db is what rpm's database holds at each point of it.
 type planner struct {
 	o      Options
 	report *Report
 	jobs   []job
-	all    []*member // installed ones first, then the new ones in order
+	db     []*member // in the order of installation
+	fresh  []*member
+	old    []*member
+	postun []owned // transfiletriggerpostun that removals set off
 }
 
 // member is a package with its scripts read out of the header.
@@ -36,53 +40,63 @@ type member struct {
 	nevra    rpm.NEVRA
 	header   *rpm.Header
 	isNew    bool
-	count    int
+	isOld    bool
+	files    []Erase // of an old one: what goes with it
+	owners   []Owner
 	scripts  map[string]rpm.Scriptlet
 	triggers []rpm.Trigger
-	provides []rpm.Dep
 	paths    []string // read when first needed
+	erased   []string // of an old one: the paths that no other package has
 	read     bool
 }
 
-// plan makes the list of rpm's transaction of new packages, except that every %pre comes before every %post:
-// the files are all there already.
+// plan makes the list of rpm's transaction: what comes is installed one after the other, then what goes is erased.
+//
+//	source  rpm, lib/transaction.cc (rpmtsRun), lib/psm.cc (rpmPackageInstall, rpmPackageErase)
 func (p *planner) plan() error {
 	if err := p.members(); err != nil {
 		return err
 	}
-	for _, m := range p.all {
-		if !m.isNew {
-			continue
-		}
-		if s, ok := m.scripts["pretrans"]; ok && (s.Body != "" || len(s.Prog) > 0 && s.Prog[0] != "/bin/sh") {
-			p.report.Skipped = append(p.report.Skipped, label("%pretrans", m.nevra.String())+": the whole tree is in place before any scriptlet runs")
-		}
-		p.packageTriggers(m, "triggerprein")
-		p.script(m, "pre")
+	for _, m := range p.old {
+		p.script(m, "preuntrans", p.left(m))
 	}
-	p.owners()
-	var done []*member
-	for _, m := range p.all {
-		done = append(done, m)
-		if !m.isNew {
-			continue
-		}
-		if err := p.fileTriggers(m, done, true); err != nil {
-			return err
-		}
-		p.script(m, "post")
-		p.packageTriggers(m, "triggerin")
-		if err := p.fileTriggers(m, done, false); err != nil {
-			return err
-		}
-	}
-	for _, m := range p.all {
-		if m.isNew {
-			p.script(m, "posttrans")
-		}
-	}
-	if err := p.transactionTriggers(); err != nil {
+	goes := slices.DeleteFunc(slices.Clone(p.db), func(m *member) bool { return !m.isOld })
+	if err := p.transactionTriggers("transfiletriggerun", goes); err != nil {
 		return err
+	}
+	for _, m := range p.old {
+		if err := p.ownTransactionTriggers(m, "transfiletriggerun"); err != nil {
+			return err
+		}
+	}
+	for _, m := range p.fresh {
+		if err := p.install(m); err != nil {
+			return err
+		}
+	}
+	for _, m := range p.old {
+		if err := p.erase(m); err != nil {
+			return err
+		}
+	}
+	for _, m := range p.fresh {
+		p.script(m, "posttrans", p.count(m.nevra.Name)+p.updates(m))
+	}
+	for _, m := range p.old {
+		p.script(m, "postuntrans", p.count(m.nevra.Name))
+	}
+	if err := p.transactionTriggers("transfiletriggerin", p.fresh); err != nil {
+		return err
+	}
+	for _, t := range byPriority(p.postun) {
+		if slices.Contains(p.db, t.owner) {
+			p.add(t.owner, t.Scriptlet, call{kind: "%" + t.Kind, args: []string{"0"}})
+		}
+	}
+	for _, m := range p.fresh {
+		if err := p.ownTransactionTriggers(m, "transfiletriggerin"); err != nil {
+			return err
+		}
 	}
 	for _, e := range p.o.Extra {
 		p.extra(e)
@@ -90,24 +104,121 @@ func (p *planner) plan() error {
 	return nil
 }
 
+// pretrans lists what runs before anything is in place.
+func (p *planner) pretrans() error {
+	if err := p.members(); err != nil {
+		return err
+	}
+	for _, m := range p.fresh {
+		p.script(m, "pretrans", p.count(m.nevra.Name)+1)
+	}
+	return nil
+}
+
+// install adds what one new package calls for.
+func (p *planner) install(m *member) error {
+	p.setOff(m, "triggerprein", 0)
+	p.setOffOwn(m, "triggerprein", 0)
+	p.script(m, "pre", p.count(m.nevra.Name)+1)
+	p.own(m)
+	p.db = append(p.db, m)
+	if err := p.fileTriggers(m, "filetriggerin", true); err != nil {
+		return err
+	}
+	p.script(m, "post", p.count(m.nevra.Name))
+	p.setOff(m, "triggerin", 0)
+	p.setOffOwn(m, "triggerin", 0)
+	return p.fileTriggers(m, "filetriggerin", false)
+}
+
+// erase adds what one package that goes calls for.
+func (p *planner) erase(m *member) error {
+	if err := p.fileTriggers(m, "filetriggerun", true); err != nil {
+		return err
+	}
+	p.setOffOwn(m, "triggerun", -1)
+	p.setOff(m, "triggerun", -1)
+	p.script(m, "preun", p.count(m.nevra.Name)-1)
+	if err := p.fileTriggers(m, "filetriggerun", false); err != nil {
+		return err
+	}
+	p.remove(m)
+	if err := p.fileTriggers(m, "filetriggerpostun", true); err != nil {
+		return err
+	}
+	p.script(m, "postun", p.count(m.nevra.Name)-1)
+	p.setOff(m, "triggerpostun", -1)
+	if err := p.fileTriggers(m, "filetriggerpostun", false); err != nil {
+		return err
+	}
+	if err := p.keepPostun(m); err != nil {
+		return err
+	}
+	p.db = slices.DeleteFunc(p.db, func(o *member) bool { return o == m })
+	return nil
+}
+
+// count is how many packages of a name the database holds.
+func (p *planner) count(name string) int {
+	n := 0
+	for _, m := range p.db {
+		if m.nevra.Name == name {
+			n++
+		}
+	}
+	return n
+}
+
+// updates is 1 for a new package that takes the place of an old one, of its name or one that it obsoletes.
+func (p *planner) updates(m *member) int {
+	obsoletes, _ := m.header.Deps(rpm.Obsoletes) // the solver read them before
+	for _, o := range p.old {
+		self := rpm.Dep{Name: o.nevra.Name, Flags: rpm.SenseEqual, EVR: o.nevra.EVR}
+		if o.nevra.Name == m.nevra.Name || slices.ContainsFunc(obsoletes, func(d rpm.Dep) bool { return d.Intersects(self) }) {
+			return 1
+		}
+	}
+	return 0
+}
+
+// left is what rpm passes to %preuntrans: how many of the name are there afterwards.
+func (p *planner) left(m *member) int {
+	n := p.count(m.nevra.Name) - 1
+	if slices.ContainsFunc(p.fresh, func(o *member) bool { return o.nevra.Name == m.nevra.Name }) {
+		n++
+	}
+	return n
+}
+
 func (p *planner) members() error {
+	gone := map[*rpm.Header]int{}
+	for i, r := range p.o.Removed {
+		gone[r.Header] = i + 1
+	}
+	p.old = make([]*member, len(p.o.Removed))
 	for _, h := range p.o.Installed {
-		p.all = append(p.all, &member{nevra: h.NEVRA(), header: h, count: 1})
+		m := &member{nevra: h.NEVRA(), header: h}
+		if i := gone[h]; i > 0 {
+			m.isOld, m.files = true, p.o.Removed[i-1].Files
+			p.old[i-1] = m
+		}
+		p.db = append(p.db, m)
+	}
+	for i, m := range p.old {
+		if m == nil {
+			return fmt.Errorf("internal error: %s is to be removed and not installed", p.o.Removed[i].Header.NEVRA())
+		}
 	}
 	for _, n := range p.o.New {
-		count := n.Count
-		if count <= 0 {
-			count = 1
-		}
-		p.all = append(p.all, &member{nevra: n.NEVRA, header: n.Header, isNew: true, count: count})
+		p.fresh = append(p.fresh, &member{nevra: n.NEVRA, header: n.Header, isNew: true, owners: n.Owners})
 	}
-	for _, m := range p.all {
+	for _, m := range slices.Concat(p.db, p.fresh) {
 		triggers, err := m.header.Triggers()
 		if err != nil {
 			return fmt.Errorf("read triggers of %s: %w", m.nevra, err)
 		}
 		m.triggers = triggers
-		if !m.isNew {
+		if !m.isNew && !m.isOld {
 			continue
 		}
 		scripts, err := m.header.Scriptlets()
@@ -119,16 +230,46 @@ func (p *planner) members() error {
 			m.scripts[s.Kind] = s
 		}
 	}
+	return p.erasedPaths()
+}
+
+// erasedPaths finds out which files go with the old packages: those that no package has that stays or comes.
+func (p *planner) erasedPaths() error {
+	if len(p.old) == 0 {
+		return nil
+	}
+	kept := map[string]bool{}
+	for _, m := range slices.Concat(p.db, p.fresh) {
+		paths, err := m.all()
+		if err != nil {
+			return err
+		}
+		for _, f := range paths {
+			kept[f] = kept[f] || !m.isOld
+		}
+	}
+	for _, m := range p.old {
+		for _, f := range m.paths {
+			if !kept[f] {
+				m.erased = append(m.erased, f)
+			}
+		}
+	}
 	return nil
 }
 
+// critical are the scriptlets whose failure rpm takes for the package's; of all others it only warns.
+//
+//	source  rpm, lib/rpmscript.cc (scriptInfo)
+var critical = map[string]bool{"pretrans": true, "pre": true, "preun": true, "preuntrans": true}
+
 // script adds one of the package's own scripts, if it has it.
-func (p *planner) script(m *member, kind string) {
+func (p *planner) script(m *member, kind string, arg int) {
 	s, ok := m.scripts[kind]
 	if !ok {
 		return
 	}
-	p.add(m, s, call{kind: "%" + kind, args: []string{strconv.Itoa(m.count)}, fatal: true})
+	p.add(m, s, call{kind: "%" + kind, args: []string{strconv.Itoa(arg)}, fatal: critical[kind]})
 }
 
 // call is how a script is run.
@@ -180,21 +321,27 @@ var macros = map[string]string{
 	"_sysusersdir": "/usr/lib/sysusers.d", "_tmpfilesdir": "/usr/lib/tmpfiles.d", "_dbpath": "/usr/share/rpm", "nil": "",
 }
 
-// owners adds the step that gives the files their owners.
-func (p *planner) owners() {
-	var all []Owner
-	for _, n := range p.o.New {
-		all = append(all, n.Owners...)
+// own adds the step that gives a package's files their owners.
+func (p *planner) own(m *member) {
+	if len(m.owners) > 0 {
+		p.builtin(m, "owners of files", ownBuiltin, m.owners)
 	}
-	if len(all) == 0 {
-		return
+}
+
+// remove adds the step that takes the files of an old package away.
+func (p *planner) remove(m *member) {
+	if len(m.files) > 0 {
+		p.builtin(m, "removal of files", eraseBuiltin, m.files)
 	}
+}
+
+func (p *planner) builtin(m *member, kind, builtin string, input any) {
 	var buf bytes.Buffer
-	if err := gob.NewEncoder(&buf).Encode(all); err != nil {
-		panic("encode owners: " + err.Error()) // a plain struct
+	if err := gob.NewEncoder(&buf).Encode(input); err != nil {
+		panic("encode input of " + builtin + ": " + err.Error()) // plain structs
 	}
-	p.jobs = append(p.jobs, job{kind: "owners of files", fatal: true, owners: true,
-		step: sandbox.Step{Name: "owners of files", Builtin: ownBuiltin, Stdin: buf.Bytes(), Timeout: p.o.Timeout}})
+	p.jobs = append(p.jobs, job{nevra: m.nevra.String(), kind: kind, fatal: true, owners: builtin == ownBuiltin,
+		step: sandbox.Step{Name: label(kind, m.nevra.String()), Builtin: builtin, Stdin: buf.Bytes(), Timeout: p.o.Timeout}})
 }
 
 func (p *planner) extra(e Extra) {

@@ -4,7 +4,7 @@
 // wrote back into a tree.
 //
 // It does not choose packages and knows no manifest. All files of all packages are in place before the first scriptlet
-// runs, where rpm unpacks package by package; %pretrans is never run, as rpm runs it before anything is there.
+// runs, where rpm unpacks package by package; only %pretrans (Pretrans) runs over the tree as it was before.
 //
 // It keeps: the checked-out root is never written to, whatever a scriptlet does; scriptlets have no network, none of the
 // host's files, and the capabilities that rpm-ostree leaves them; the same input gives the same tree.
@@ -26,7 +26,20 @@ type Package struct {
 	NEVRA  rpm.NEVRA
 	Header *rpm.Header
 	Owners []Owner
-	Count  int // what rpm passes as $1: how many of this name are there afterwards; 0 means 1
+}
+
+// Removed is a package that goes: one of Options.Installed, with its files that are still in the tree and go with it.
+type Removed struct {
+	Header *rpm.Header
+	Files  []Erase
+}
+
+// Erase is a file to be removed; a directory only if it is empty by then. Path is relative to the root of the tree. A
+// file with a digest (of configuration) that has another content by then is kept as NAME.rpmsave.
+type Erase struct {
+	Path   string
+	Dir    bool
+	Digest rpm.Digest
 }
 
 // Owner is what a file gets once the accounts of the packages exist. Path is relative to the root of the tree.
@@ -50,12 +63,12 @@ type Options struct {
 	Upper      string // empty directory on Root's file system: what was written
 	Work       string // empty directory beside Upper
 	New        []Package
-	Installed  []*rpm.Header // what is there already, for triggers
+	Installed  []*rpm.Header // what is there already, in the order of installation
+	Removed    []Removed     // what of it goes, in the order of removal
 	Extra      []Extra
 	Timeout    time.Duration // of one scriptlet; 0 = sandbox.DefaultTimeout
 	SourceDate int64         // seconds; SOURCE_DATE_EPOCH where > 0
 	Env        []string      // added to the scriptlets' environment
-	Lenient    bool          // a failing %post or %posttrans is a warning, as for rpm
 	Rootless   bool          // in a user namespace; set by itself when the caller is not root
 	Progress   func(what string)
 }
@@ -63,9 +76,9 @@ type Options struct {
 // Report tells what happened.
 type Report struct {
 	Ran      []string // "%post(bash-5.2-1.x86_64)", in order
-	Skipped  []string // with the reason
 	Warnings []string // failures that rpm, too, only reports
 	Slowest  []Timing // at most slowestKept, longest first
+	Log      []byte   // a line for each that ran, and what it printed, indented; at most LogLimit bytes
 }
 
 // Timing is how long one scriptlet took.
@@ -75,6 +88,9 @@ type Timing struct {
 }
 
 const slowestKept = 10
+
+// LogLimit bounds Report.Log: a verbose installation of thousands of packages has some hundred kilobytes.
+const LogLimit = 4 << 20
 
 // Failure is a scriptlet that failed.
 type Failure struct {
@@ -112,10 +128,26 @@ func label(kind, nevra string) string {
 // also when it fails.
 //
 //	errors  *Failure; sandbox.ErrNotPermitted; ctx.Err()
-func Run(ctx context.Context, o Options) (Report, error) {
+func Run(ctx context.Context, o Options) (Report, error) { return run(ctx, o, (*planner).plan) }
+
+// Pretrans runs the %pretrans of New over Root, in which nothing of New is yet.
+//
+//	errors  as Run
+func Pretrans(ctx context.Context, o Options) (Report, error) {
+	return run(ctx, o, (*planner).pretrans)
+}
+
+// HasPretrans says whether Pretrans has anything to run.
+func HasPretrans(o Options) (bool, error) {
+	p := &planner{o: o, report: &Report{}}
+	err := p.pretrans()
+	return len(p.jobs) > 0, err
+}
+
+func run(ctx context.Context, o Options, plan func(*planner) error) (Report, error) {
 	var report Report
 	p := &planner{o: o, report: &report}
-	if err := p.plan(); err != nil {
+	if err := plan(p); err != nil {
 		return report, err
 	}
 	if len(p.jobs) == 0 {
@@ -147,15 +179,31 @@ func (rep *Report) take(j job, r sandbox.Result, o Options) error {
 	if j.owners {
 		rep.ownerWarnings(r)
 	}
+	rep.log(j, r)
 	if !r.Failed() {
 		return nil
 	}
 	f := &Failure{NEVRA: j.nevra, Kind: j.kind, Exit: r.Exit, Reason: reason(r, j.step.Timeout), Output: r.Output}
-	if !j.fatal || o.Lenient && (j.kind == "%post" || j.kind == "%posttrans") {
+	if !j.fatal {
 		rep.Warnings = append(rep.Warnings, f.Error())
 		return nil
 	}
 	return f
+}
+
+// log notes one result.
+func (rep *Report) log(j job, r sandbox.Result) {
+	text := r.Name
+	if r.Failed() {
+		text += ": " + reason(r, j.step.Timeout)
+	}
+	text += "\n"
+	if out := strings.TrimSpace(strings.ToValidUTF8(string(r.Output), "?")); out != "" {
+		text += "    " + strings.ReplaceAll(out, "\n", "\n    ") + "\n"
+	}
+	if len(rep.Log)+len(text) <= LogLimit {
+		rep.Log = append(rep.Log, text...)
+	}
 }
 
 func reason(r sandbox.Result, limit time.Duration) string {

@@ -12,64 +12,43 @@ import (
 	"grove/internal/rpm"
 )
 
-// Triggers, as rpm 4.18 was seen to run them when one package is installed:
-//
-//	%triggerprein    of packages that are there, then %pre
-//	%filetriggerin   with priority >= 10000: of all packages for this package's files, then its own for all others' files
-//	%post
-//	%triggerin       of all packages on this one, then its own on all others
-//	%filetriggerin   with a lower priority, likewise
-//
-// and after every %posttrans: %transfiletriggerin of the packages that were there before, for the files of the new ones,
-// by priority; then those of each new package, for all files. Arguments are the count of the trigger's package and, for
-// triggers on packages, of the other one; a file trigger gets 0. A package that triggers on itself is run once, where
-// rpm runs it twice.
+// Triggers, as rpm 4.18 runs them (interop holds each line of it against rpm itself). Arguments are the count of the
+// trigger's package and, for triggers on packages, of the other one; a file trigger gets 0. A package that triggers on
+// itself is run twice, as by rpm: as one of those that are there, and for what it finds there.
 
-// earlyPriority is the border between file triggers before and after %post.
+// earlyPriority is the border between file triggers before and after %post, %preun and %postun.
 const earlyPriority = 10000
 
-// packageTriggers adds the triggers of the given kind that the new package m sets off, and m's own that the others do.
-func (p *planner) packageTriggers(m *member, kind string) {
-	for _, owner := range p.all {
-		if owner.header == m.header && kind == "triggerprein" {
-			continue // it is not there yet
-		}
-		if owner.isNew && p.before(m, owner) {
-			continue
-		}
+// setOff adds the triggers of the given kind that m sets off in the packages that are there, one for each of them.
+//
+//	source  rpm, lib/psm.cc (runTriggers, handleOneTrigger)
+func (p *planner) setOff(m *member, kind string, correction int) {
+	count := strconv.Itoa(p.count(m.nevra.Name) + correction)
+	for _, owner := range p.db {
 		for _, t := range owner.triggers {
 			if t.Kind == kind && names(t, m) {
-				count := strconv.Itoa(p.countOf(m, kind))
-				p.add(owner, t.Scriptlet, call{kind: "%" + kind, args: []string{strconv.Itoa(owner.count), count}})
+				p.add(owner, t.Scriptlet, call{kind: "%" + kind, args: []string{strconv.Itoa(p.count(owner.nevra.Name)), count}})
+				break
 			}
 		}
 	}
-	if kind != "triggerin" {
-		return
-	}
+}
+
+// setOffOwn adds m's own triggers that packages which are there set off, each at most once.
+//
+//	source  rpm, lib/psm.cc (runImmedTriggers)
+func (p *planner) setOffOwn(m *member, kind string, correction int) {
+	count := strconv.Itoa(p.count(m.nevra.Name) + correction)
 	for _, t := range m.triggers {
 		if t.Kind != kind {
 			continue
 		}
-		for _, other := range p.all {
-			if other == m || other.isNew && p.before(m, other) || !names(t, other) {
-				continue
-			}
-			p.add(m, t.Scriptlet, call{kind: "%" + kind, args: []string{strconv.Itoa(m.count), strconv.Itoa(other.count)}})
+		i := slices.IndexFunc(p.db, func(other *member) bool { return names(t, other) })
+		if i >= 0 {
+			args := []string{count, strconv.Itoa(p.count(p.db[i].nevra.Name))}
+			p.add(m, t.Scriptlet, call{kind: "%" + kind, args: args})
 		}
 	}
-}
-
-// before says whether a comes before b.
-func (p *planner) before(a, b *member) bool {
-	return slices.Index(p.all, a) < slices.Index(p.all, b)
-}
-
-func (p *planner) countOf(m *member, kind string) int {
-	if kind == "triggerprein" {
-		return m.count - 1
-	}
-	return m.count
 }
 
 // names says whether a trigger is on the package m, in one of the versions it names.
@@ -89,8 +68,8 @@ func names(t rpm.Trigger, m *member) bool {
 	return false
 }
 
-// files gives the paths of a package, those of directories too, in the header's order.
-func (m *member) files() ([]string, error) {
+// all gives the paths of a package, those of directories too, in the header's order.
+func (m *member) all() ([]string, error) {
 	if m.read {
 		return m.paths, nil
 	}
@@ -102,6 +81,14 @@ func (m *member) files() ([]string, error) {
 	return paths, nil
 }
 
+// touched are the paths that come or go with the package.
+func (m *member) touched() ([]string, error) {
+	if m.isOld {
+		return m.erased, nil
+	}
+	return m.all()
+}
+
 // matching gives the files of the packages that begin with one of the trigger's prefixes, prefix by prefix. Where rpm
 // finds the packages through its database, it does so by the folders of their files: one that has only the folder
 // itself of a prefix, /usr/share/doc, is passed over.
@@ -111,7 +98,10 @@ func matching(t rpm.Trigger, packages []*member, throughDB bool) ([]string, erro
 	var out []string
 	for _, d := range t.Names {
 		for _, m := range packages {
-			files, err := m.files()
+			files, err := m.touched()
+			if throughDB {
+				files, err = m.all()
+			}
 			if err != nil {
 				return nil, err
 			}
@@ -147,24 +137,46 @@ func sorted(packages []*member, kind string, keep func(rpm.Trigger) bool) []owne
 			}
 		}
 	}
+	return byPriority(all)
+}
+
+func byPriority(all []owned) []owned {
 	sort.SliceStable(all, func(i, j int) bool { return all[i].Priority > all[j].Priority })
 	return all
 }
 
-// fileTriggers adds the %filetriggerin around the %post of m; there are all packages that are there by now, m last.
-func (p *planner) fileTriggers(m *member, there []*member, early bool) error {
+// fileTriggers adds the triggers that the files of m set off, before or after its own script. Those that m itself has
+// look at the files of all packages that are there: after the others' where it comes, before where it goes.
+func (p *planner) fileTriggers(m *member, kind string, early bool) error {
 	keep := func(t rpm.Trigger) bool { return (t.Priority >= earlyPriority) == early }
-	for _, t := range sorted(there, "filetriggerin", keep) {
-		if err := p.fileTrigger(t, []*member{m}, false); err != nil {
+	others := func() error {
+		for _, t := range sorted(p.db, kind, keep) {
+			if err := p.fileTrigger(t, []*member{m}, false); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	own := func(there []*member) error {
+		for _, t := range sorted([]*member{m}, kind, keep) {
+			if err := p.fileTrigger(t, there, true); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	switch kind {
+	case "filetriggerin":
+		if err := others(); err != nil {
+			return err
+		}
+		return own(p.db[:len(p.db)-1]) // m is the last
+	case "filetriggerun":
+		if err := own(p.db); err != nil {
 			return err
 		}
 	}
-	for _, t := range sorted([]*member{m}, "filetriggerin", keep) {
-		if err := p.fileTrigger(t, there[:len(there)-1], true); err != nil {
-			return err
-		}
-	}
-	return nil
+	return others()
 }
 
 func (p *planner) fileTrigger(t owned, packages []*member, throughDB bool) error {
@@ -176,27 +188,47 @@ func (p *planner) fileTrigger(t owned, packages []*member, throughDB bool) error
 	return nil
 }
 
-// transactionTriggers adds the %transfiletriggerin.
-func (p *planner) transactionTriggers() error {
-	always := func(rpm.Trigger) bool { return true }
-	var old, fresh []*member
-	for _, m := range p.all {
-		if m.isNew {
-			fresh = append(fresh, m)
-		} else {
-			old = append(old, m)
+func always(rpm.Trigger) bool { return true }
+
+// transactionTriggers adds the triggers that the packages set off, all together, in those that neither come nor go.
+func (p *planner) transactionTriggers(kind string, packages []*member) error {
+	var stay []*member
+	for _, m := range p.db {
+		if !m.isNew && !m.isOld {
+			stay = append(stay, m)
 		}
 	}
-	for _, t := range sorted(old, "transfiletriggerin", always) {
-		if err := p.fileTrigger(t, fresh, true); err != nil {
+	for _, t := range sorted(stay, kind, always) {
+		if err := p.fileTrigger(t, packages, true); err != nil {
 			return err
 		}
 	}
-	for _, m := range fresh {
-		for _, t := range sorted([]*member{m}, "transfiletriggerin", always) {
-			if err := p.fileTrigger(t, p.all, true); err != nil {
-				return err
-			}
+	return nil
+}
+
+// ownTransactionTriggers adds those of a package that comes or goes, for all files that are there.
+func (p *planner) ownTransactionTriggers(m *member, kind string) error {
+	for _, t := range sorted([]*member{m}, kind, always) {
+		if err := p.fileTrigger(t, p.db, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keepPostun notes the %transfiletriggerpostun that the removal of m sets off: they run at the end, and get no files.
+//
+//	source  rpm, lib/rpmtriggers.c (rpmtriggersPrepPostUnTransFileTrigs)
+func (p *planner) keepPostun(m *member) error {
+	const kind = "transfiletriggerpostun"
+	for _, t := range sorted(p.db, kind, always) {
+		files, err := matching(t.Trigger, []*member{m}, true)
+		if err != nil {
+			return err
+		}
+		known := slices.ContainsFunc(p.postun, func(o owned) bool { return o.owner == t.owner && o.Index == t.Index })
+		if len(files) > 0 && !known {
+			p.postun = append(p.postun, t)
 		}
 	}
 	return nil
