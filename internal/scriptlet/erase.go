@@ -47,7 +47,10 @@ func erase(f Erase) error {
 			return err
 		} else if changed {
 			fmt.Printf("warning: /%s saved as /%s.rpmsave\n", f.Path, f.Path)
-			return unix.Renameat(at, name, at, name+".rpmsave")
+			_ = unix.Unlinkat(at, name+".rpmsave", 0) // of an earlier removal; most trees have none
+			if err := unix.Linkat(at, name, at, name+".rpmsave", 0); err != nil {
+				return err
+			}
 		}
 	}
 	flags := 0
