@@ -27,6 +27,9 @@ func TestBoot(t *testing.T) {
 	s.grove("run", "mail", "--", "systemctl", "add-wants", "multi-user.target", "postfix.service")
 
 	s.grove("run", "mail", "--", "systemctl", "mask", "systemd-networkd-wait-online.service") // there is no network to wait for
+	s.attacker(filepath.Join(s.root, "guests/mail/var/attack"))
+	mark := s.path("mark")
+	write(t, mark, "")
 	b := s.boot("mail")
 	b.until("systemctl is-active -q multi-user.target postfix@-.service")
 	banner := b.inside(`exec 3<>/dev/tcp/127.0.0.1/25; read -r line <&3; echo "$line"`)
@@ -39,6 +42,8 @@ func TestBoot(t *testing.T) {
 			t.Errorf("root inside did %q: %s", attack, out)
 		}
 	}
+
+	judgeAttacks(t, "boot", b.inside("systemd-run --quiet --pipe --wait /var/attack"))
 
 	s.grove("install", "mail", "nginx")
 	if got := s.running("mail"); got != "1" {
@@ -55,6 +60,10 @@ func TestBoot(t *testing.T) {
 	}
 	b.inside("systemctl is-active -q postfix@-.service")
 	b.stop()
+	// nspawn keeps what it knows of running containers in /run; nothing else of the host was written.
+	if out := tool(t, "find", "/etc", "/boot", "/usr", "/opt", "/srv", "/var/lib/machines", "-xdev", "-newer", mark, "-not", "-name", "__pycache__", "-not", "-name", "*.pyc"); out != "" {
+		t.Errorf("written on the host:\n%s", out)
+	}
 	if got := s.running("mail"); got != "" {
 		t.Errorf("after the end: running deployments %s", got)
 	}

@@ -28,6 +28,10 @@ func TestHostUntouched(t *testing.T) {
 	mark := s.path("mark")
 	write(t, mark, "")
 	time.Sleep(20 * time.Millisecond) // of a file system with coarse times
+	write(t, s.path("h.yaml"), "base: dist:"+w.Ref+"\npackages: [hello]\n")
+	// Files of the host that enable and service write: in their own places, which are fine only for what they name.
+	host := filepath.Join(t.TempDir(), "host")
+	places := []string{"--unit-dir", host + "/units", "--nspawn-dir", host + "/nspawn", "--image-dir", host + "/machines"}
 	trace := newTracer([]string{s.dir})
 	writes, insides := 0, 0
 	for i, args := range [][]string{
@@ -37,8 +41,14 @@ func TestHostUntouched(t *testing.T) {
 		{"install", "g", "hello", "greeter", "lua-post", "all-scripts"},
 		{"run", "g", "--", "bash", "-c", "hello; id; echo x > /var/lib/x; echo y > /etc/y; echo z > /tmp/z"},
 		{"compose", w.UpdatesManifest, "--repo", s.path("srv")},
-		{"upgrade", "g"}, {"status", "g"}, {"diff", "g"}, {"rollback", "g"}, {"uninstall", "g", "greeter"}, {"pin", "g"},
-		{"search", "g", "hello"}, {"fsck"}, {"delete", "g", "--yes"}, {"gc"},
+		{"upgrade", "g", "--check"}, {"upgrade", "g", "--stage"}, {"finalize", "g"}, {"status", "g"}, {"diff", "g", "--changelogs"}, {"rollback", "g"},
+		{"install", "g", "tool-in-opt", "--uninstall", "greeter"}, {"override", "remove", "g", "motd"}, {"override", "reset", "g"},
+		{"rebase", "g", "dist:" + w.Ref}, {"apply", "h", s.path("h.yaml")}, {"apply", "h", s.path("h.yaml"), "--dry-run"}, {"pin", "g"}, {"unpin", "g"},
+		{"retention", "g", "--keep", "2"}, {"search", "g", "hello"}, {"why", "g", "hello"}, {"history", "g"}, {"list"},
+		append([]string{"enable", "g"}, places...), append([]string{"service", "g", "hello", "--at-boot"}, places[:2]...),
+		{"service", "g", "hello", "--print"}, append([]string{"enable", "--upgrade-timer"}, places[:2]...),
+		{"disable", "g"}, {"disable", "--upgrade-timer"}, {"upgrade", "--all"},
+		{"fsck"}, {"delete", "g", "1", "--yes"}, {"delete", "g", "--yes"}, {"gc"},
 	} {
 		log := s.path(fmt.Sprintf("trace-%d", i))
 		traced := s
@@ -46,7 +56,7 @@ func TestHostUntouched(t *testing.T) {
 		if args[0] == "run" {
 			traced.env = append(traced.env, "PATH=/usr/sbin:/usr/bin")
 		}
-		traced.grove(args...)
+		trace.named = wrote.FindAllStringSubmatch(traced.grove(args...), -1)
 		n, in := trace.read(t, args[0], read(t, log))
 		writes, insides = writes+n, insides+in
 	}
@@ -70,9 +80,13 @@ func TestHostUntouched(t *testing.T) {
 
 var tracedCalls = []string{"%file", "%process", "fchmod", "fchown", "ftruncate", "fsetxattr", "fremovexattr", "move_mount", "fchdir", "setns"}
 
+// wrote finds what enable, service and disable say.
+var wrote = regexp.MustCompile(`(?m)^(?:wrote|removed) (/.*)$`)
+
 // tracer follows processes through the lines of strace -f.
 type tracer struct {
 	allowed []string
+	named   [][]string // files of the host that the command named, with what it said of them
 	faults  []string
 	group   map[string]string // thread -> process
 	inside  map[string]bool   // process -> it has pivoted into a guest
@@ -216,14 +230,21 @@ func written(name, args string) []string {
 	return out
 }
 
-// fine are the places for writing, and devices and controls of the process itself.
+// fine are the places for writing, devices and controls of the process itself, and the temporary folder that
+// systemd-analyze makes in /tmp whatever TMPDIR says.
 func (tr *tracer) fine(path string) bool {
 	for _, dir := range tr.allowed {
 		if path == dir || strings.HasPrefix(path, dir+"/") {
 			return true
 		}
 	}
-	return regexp.MustCompile(`^(/dev/(null|zero|full|tty|pts/\d+|ptmx)|/proc/(self|thread-self|\d+)/.*|anon_inode:.*|pipe:.*|socket:.*|/memfd:.*)$`).MatchString(path)
+	for _, m := range tr.named {
+		inFolder := filepath.Dir(path) == filepath.Dir(m[1]) && strings.HasPrefix(filepath.Base(path), ".grove-tmp-")
+		if path == m[1] || inFolder || strings.HasPrefix(m[1], path+"/") {
+			return true
+		}
+	}
+	return regexp.MustCompile(`^(/dev/(null|zero|full|tty|pts/\d+|ptmx)|/proc/(self|thread-self|\d+)/.*|anon_inode:.*|pipe:.*|socket:.*|/memfd:.*|/tmp/systemd-temporary-\w+)$`).MatchString(path)
 }
 
 // The tracer sees what it has to see.

@@ -57,7 +57,8 @@ func BootArgs(g Guest, at MountDir, b Boot) ([]string, error) {
 		args = append(args, "--private-users=pick", "--private-users-ownership=map")
 		map_ = ":idmap"
 	}
-	args = append(args, "--settings=no", "--link-journal=no", "--read-only", "--bind="+bindPath(at.Etc)+":/etc"+map_, "--bind="+bindPath(g.Var)+":/var"+map_)
+	// A block device that root inside makes for itself would be the host's disk.
+	args = append(args, "--settings=no", "--link-journal=no", "--drop-capability=CAP_MKNOD", "--read-only", "--bind="+bindPath(at.Etc)+":/etc"+map_, "--bind="+bindPath(g.Var)+":/var"+map_)
 	network, err := networkArgs(b.Network)
 	if err != nil {
 		return nil, err

@@ -181,8 +181,8 @@ func TestBootArgs(t *testing.T) {
 		b    machine.Boot
 		want string
 	}{
-		{machine.Boot{Bare: true}, "systemd-nspawn --quiet --boot --keep-unit --machine=mail --directory=/s/guests/mail/mnt/root --register=no --settings=no --link-journal=no --read-only --bind=/s/guests/mail/mnt/etc:/etc --bind=/s/guests/mail/var:/var --resolv-conf=bind-host"},
-		{machine.Boot{Network: "bridge:br0", PrivateUsers: true, Bind: []string{"/a:/b:ro"}, Args: []string{"--notify-ready=yes"}}, "systemd-nspawn --quiet --boot --keep-unit --machine=mail --directory=/s/guests/mail/mnt/root --private-users=pick --private-users-ownership=map --settings=no --link-journal=no --read-only --bind=/s/guests/mail/mnt/etc:/etc:idmap --bind=/s/guests/mail/var:/var:idmap --network-bridge=br0 --resolv-conf=auto --bind-ro=/a:/b --notify-ready=yes"},
+		{machine.Boot{Bare: true}, "systemd-nspawn --quiet --boot --keep-unit --machine=mail --directory=/s/guests/mail/mnt/root --register=no --settings=no --link-journal=no --drop-capability=CAP_MKNOD --read-only --bind=/s/guests/mail/mnt/etc:/etc --bind=/s/guests/mail/var:/var --resolv-conf=bind-host"},
+		{machine.Boot{Network: "bridge:br0", PrivateUsers: true, Bind: []string{"/a:/b:ro"}, Args: []string{"--notify-ready=yes"}}, "systemd-nspawn --quiet --boot --keep-unit --machine=mail --directory=/s/guests/mail/mnt/root --private-users=pick --private-users-ownership=map --settings=no --link-journal=no --drop-capability=CAP_MKNOD --read-only --bind=/s/guests/mail/mnt/etc:/etc:idmap --bind=/s/guests/mail/var:/var:idmap --network-bridge=br0 --resolv-conf=auto --bind-ro=/a:/b --notify-ready=yes"},
 		{machine.Boot{Unit: true}, "systemd-nspawn --quiet --boot --keep-unit --machine=mail --directory=/s/guests/mail/mnt/root --settings=override --link-journal=try-guest"},
 	} {
 		got, err := machine.BootArgs(g, at, c.b)

@@ -74,7 +74,7 @@ func GuestUnits(o UnitOptions) ([]HostFile, error) {
 		ownership, flag = "PrivateUsersOwnership=map\n", "--private-users "
 	}
 	nspawn := fmt.Sprintf(header, o.Name, o.Name) +
-		"[Exec]\nBoot=yes\n" + users + "\n[Files]\n# The tree is one of grove's and is never written to; /etc is the deployment's, /var the guest's.\nReadOnly=yes\n" + ownership +
+		"[Exec]\nBoot=yes\n# No devices but those that are there: one that root inside made could be the host's disk.\nDropCapability=CAP_MKNOD\n" + users + "\n[Files]\n# The tree is one of grove's and is never written to; /etc is the deployment's, /var the guest's.\nReadOnly=yes\n" + ownership +
 		"Bind=" + bindPath(at.Etc) + ":/etc" + idmap + "\nBind=" + bindPath(filepath.Join(o.GuestDir, "var")) + ":/var" + idmap + "\n\n[Network]\n" + network
 	unit := fmt.Sprintf(header, o.Name, o.Name) + `[Unit]
 Description=Guest ` + o.Name + ` of grove
