@@ -29,6 +29,18 @@ func (r *Repo) WriteSummary(ctx context.Context) error {
 		return fmt.Errorf("write summary: %w", err)
 	}
 	defer lock.Release()
+	return r.writeSummary()
+}
+
+// followRefs writes the summary where the configuration wants it to follow the refs.
+func (r *Repo) followRefs() error {
+	if !r.set.autoSummary {
+		return nil
+	}
+	return r.writeSummary()
+}
+
+func (r *Repo) writeSummary() error {
 	s, err := r.summary()
 	if err != nil {
 		return fmt.Errorf("write summary: %w", err)
@@ -68,11 +80,11 @@ func (r *Repo) summary() (ostree.Summary, error) {
 	}
 	s.Metadata = gvariant.Dict{
 		{Key: ostree.SummaryMode, Value: gvariant.String(r.mode.String())},
-		{Key: ostree.SummaryTombstones, Value: gvariant.Bool(r.config.boolean("core", "tombstone-commits", false))},
+		{Key: ostree.SummaryTombstones, Value: gvariant.Bool(r.set.tombstones)},
 		{Key: ostree.SummaryLastModified, Value: ostree.TimeValue(newest)},
 		{Key: ostree.SummaryIndexedDeltas, Value: gvariant.Bool(true)},
 	}
-	if id, ok := r.config.Get("core", "collection-id"); ok && id != "" {
+	if id := r.set.collectionID; id != "" {
 		s.Metadata = append(s.Metadata, gvariant.Entry{Key: ostree.SummaryCollectionID, Value: gvariant.String(id)})
 	}
 	return s, nil
