@@ -33,12 +33,13 @@
 //	   composefs  a tree as one small image over the repository's objects
 //	5  importer   a package file becomes a package tree in the repo
 //	   scriptlet  the scriptlets of packages, run over a root
-//	   pull       bring a commit and all it needs from a remote, verified
+//	   delta      static deltas: what leads from one commit to another, as files
 //	   serve      hand out a repo over HTTP
 //	   label      SELinux labels on trees
 //	   deploy     how guests lie on disk: /etc merge, /var, the swap, gc
 //	   machine    run a command in a guest, boot it, make units of it
 //	6  compose    a manifest becomes a commit: the list of steps
+//	   pull       bring a commit and all it needs from a remote, verified
 //	7  guest      a guest's life: create, install, upgrade, roll back, delete
 //	8  cmd/grove  a file per verb
 //	-  fixture    Copse Linux, the small distribution of the tests and of make demo

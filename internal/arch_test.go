@@ -22,8 +22,8 @@ const floors = `
 2 ostree rpmdb solve fetch sandbox
 3 tree rpmmd trust
 4 repo composefs
-5 importer scriptlet pull serve deploy machine label
-6 compose
+5 importer scriptlet serve deploy machine label delta
+6 compose pull
 7 guest
 8 cmd/grove
 `
@@ -51,7 +51,7 @@ var thirdParty = map[string]string{
 	"github.com/ProtonMail/go-crypto": "sign",
 	"github.com/cenkalti/backoff/v5":  "fetch",
 	"github.com/klauspost/compress":   "rpm rpmmd repo fixture",
-	"github.com/mikelolasagasti/xz":   "rpm rpmmd",
+	"github.com/mikelolasagasti/xz":   "rpm rpmmd delta",
 	"github.com/ulikunitz/xz":         "rpm",
 	"github.com/google/rpmpack":       "fixture",
 	"github.com/spf13/cobra":          "cmd/grove",

@@ -258,3 +258,19 @@ func freshName(dir, prefix string) (string, error) {
 	}
 	return filepath.Join(dir, fmt.Sprintf("%s%x", prefix, b)), nil
 }
+
+// SwapDir puts the folder newpath where path is, so that a reader sees all of the old folder or all of the new one. What
+// stood at path, if anything did, is at newpath then. It does not sync.
+func SwapDir(newpath, path string) error {
+	if err := step("rename", path); err != nil {
+		return err
+	}
+	err := unix.Renameat2(unix.AT_FDCWD, newpath, unix.AT_FDCWD, path, unix.RENAME_EXCHANGE)
+	if err == unix.ENOENT {
+		err = unix.Renameat2(unix.AT_FDCWD, newpath, unix.AT_FDCWD, path, unix.RENAME_NOREPLACE)
+	}
+	if err != nil {
+		return &os.LinkError{Op: "swap", Old: newpath, New: path, Err: err}
+	}
+	return nil
+}

@@ -159,6 +159,12 @@ func (p *puller) readCommit(ctx context.Context, v *verified) (err error) {
 		}
 	default:
 		v.data, err = p.rem.metadata(ctx, object{ostree.TypeCommit, v.sum})
+		if errors.Is(err, repo.ErrNotFound) && p.o.Deltas != DeltasNever {
+			data, beside, derr := p.commitFromDelta(ctx, v.sum)
+			if derr == nil && data != nil {
+				v.data, v.detached, err = data, beside, nil
+			}
+		}
 		p.mu.Lock()
 		p.result.BytesFetched += int64(len(v.data))
 		p.mu.Unlock()
@@ -176,7 +182,7 @@ func (p *puller) readCommit(ctx context.Context, v *verified) (err error) {
 	if p.rem.local != nil {
 		v.detached, err = p.rem.local.Detached(v.sum)
 	} else {
-		v.detached, err = p.rem.detached(ctx, v.sum)
+		err = p.remoteDetached(ctx, v)
 	}
 	if err != nil || !have {
 		v.fresh = len(v.detached) > 0
@@ -189,6 +195,15 @@ func (p *puller) readCommit(ctx context.Context, v *verified) (err error) {
 		return err
 	}
 	return nil
+}
+
+// remoteDetached brings what stands beside a commit; where nothing does, what came with the commit stays.
+func (p *puller) remoteDetached(ctx context.Context, v *verified) error {
+	d, err := p.rem.detached(ctx, v.sum)
+	if err == nil && len(d) > 0 {
+		v.detached = d
+	}
+	return err
 }
 
 // keep stores an admitted commit, and lets go of what only verifying needed.

@@ -2,7 +2,8 @@
 
 // Package pull brings commits, and all they need, from a remote into a repository.
 //
-// It reads archive repositories over HTTP and any repository in a folder. Order is everything: a commit is held against its
+// It reads archive repositories over HTTP and any repository in a folder. Static deltas take the place of objects where they
+// save bytes. Order is everything: a commit is held against its
 // checksum, the remote's keys, its bindings and the time of the commit that it follows before anything else of it is asked
 // for; it is then stored, marked as partial; each object is held against its checksum before it is stored; when all are there,
 // the mark goes and refs move, together. What was brought when a pull is cut off stays, and is not asked for again.
@@ -46,7 +47,8 @@ type Options struct {
 	Offline  bool
 	Headers  [][2]string // further HTTP headers: name, value
 	Retries  int         // how often a request is tried again; 0 = the client's own number, -1 = never
-	KeyDir   string      // folder of OpenPGP keys for remotes that have none of their own; "" = /usr/share/ostree/trusted.gpg.d
+	Deltas   DeltaUse
+	KeyDir   string // folder of OpenPGP keys for remotes that have none of their own; "" = /usr/share/ostree/trusted.gpg.d
 	Progress func(Event)
 }
 
@@ -62,6 +64,7 @@ type Result struct {
 	ObjectsFetched int
 	BytesFetched   int64    // as they came over the line; 0 for a repository on this machine
 	ObjectsCopied  int      // of these, those that came from a repository on this machine
+	DeltaParts     int      // parts of static deltas that were used
 	VerifiedBy     []string // who signed the commits, for people; empty where the remote asks for no signature
 	EndOfLife      []EndOfLife
 	Warnings       []string // for people
@@ -241,7 +244,11 @@ func (p *puller) content(ctx context.Context, wants []*want) error {
 			if len(p.o.Subpaths) == 0 {
 				p.tx.SetPartial(v.sum, false)
 			}
-			roots = append(roots, root{v, p.previous(w, v)})
+			prev := p.previous(w, v)
+			if err := p.useDelta(ctx, v, prev, v.sum == w.commit); err != nil {
+				return fmt.Errorf("commit %s: %w", v.sum, err)
+			}
+			roots = append(roots, root{v, prev})
 		}
 	}
 	return g.run(ctx, roots)

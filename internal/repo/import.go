@@ -112,14 +112,7 @@ func (tx *Tx) link(from *Repo, o object) (bool, error) {
 			return false, nil
 		}
 	}
-	if err = tx.settle(o, err); err != nil || o.t != ostree.TypeFile || tx.r.mode != BareSplitXattrs {
-		return true, err
-	}
-	xs, err := from.splitXattrs(o.c)
-	if err == nil {
-		err = tx.putSplitXattrs(o.c, xs)
-	}
-	return true, err
+	return true, tx.settle(o, err)
 }
 
 // PullOptions say what PullLocal brings.

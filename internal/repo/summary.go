@@ -29,18 +29,9 @@ func (r *Repo) WriteSummary(ctx context.Context) error {
 		return fmt.Errorf("write summary: %w", err)
 	}
 	defer lock.Release()
-	return r.writeSummary()
-}
-
-// followRefs writes the summary where the configuration wants it to follow the refs.
-func (r *Repo) followRefs() error {
-	if !r.set.autoSummary {
-		return nil
+	if err := r.reindexDeltas(nil); err != nil {
+		return fmt.Errorf("write summary: %w", err)
 	}
-	return r.writeSummary()
-}
-
-func (r *Repo) writeSummary() error {
 	s, err := r.summary()
 	if err != nil {
 		return fmt.Errorf("write summary: %w", err)
@@ -80,14 +71,15 @@ func (r *Repo) summary() (ostree.Summary, error) {
 	}
 	s.Metadata = gvariant.Dict{
 		{Key: ostree.SummaryMode, Value: gvariant.String(r.mode.String())},
-		{Key: ostree.SummaryTombstones, Value: gvariant.Bool(r.set.tombstones)},
+		{Key: ostree.SummaryTombstones, Value: gvariant.Bool(r.config.boolean("core", "tombstone-commits", false))},
 		{Key: ostree.SummaryLastModified, Value: ostree.TimeValue(newest)},
 		{Key: ostree.SummaryIndexedDeltas, Value: gvariant.Bool(true)},
 	}
-	if id := r.set.collectionID; id != "" {
+	if id, ok := r.config.Get("core", "collection-id"); ok && id != "" {
 		s.Metadata = append(s.Metadata, gvariant.Entry{Key: ostree.SummaryCollectionID, Value: gvariant.String(id)})
 	}
-	return s, nil
+	s.Metadata, err = r.summaryDeltas(s.Metadata)
+	return s, err
 }
 
 // ReadSummary returns the summary and its bytes, which are what signatures are over.

@@ -28,15 +28,13 @@ var errDone = errors.New("transaction is over")
 // Commit or Abort ends it. After an error of a Put the transaction can go on, but Commit refuses while an object
 // that was begun is not there whole.
 type Tx struct {
-	r         *Repo
-	ctx       context.Context
-	lock      *durable.Lock
-	stage     *staging
-	budget    *budget
-	codecs    codecs
-	flush     flusher
-	cloneOnce sync.Once
-	splitMu   sync.Mutex // one at a time stages xattrs in a bare-split-xattrs repository
+	r      *Repo
+	ctx    context.Context
+	lock   *durable.Lock
+	stage  *staging
+	budget *budget
+	codecs codecs
+	flush  flusher
 
 	mu       sync.Mutex
 	objects  map[object]objectState
@@ -45,7 +43,6 @@ type Tx struct {
 	partial  map[ostree.Checksum]bool
 	tmp      int // number of the next temporary name
 	noClone  bool
-	clones   bool // what canClone found
 	done     bool
 }
 
@@ -75,7 +72,7 @@ func (r *Repo) begin(ctx context.Context, alone bool) (*Tx, error) {
 		r: r, ctx: ctx, lock: lock, objects: map[object]objectState{}, refs: map[string]ostree.Checksum{},
 		detached: map[ostree.Checksum]gvariant.Dict{}, partial: map[ostree.Checksum]bool{},
 	}
-	tx.codecs.level = r.set.deflateLevel
+	tx.codecs.level = r.deflateLevel()
 	if tx.budget, err = r.newBudget(); err == nil {
 		tx.stage, err = r.newStaging()
 	}
@@ -228,7 +225,7 @@ func (tx *Tx) publish() error {
 	if err := tx.stageRefs(); err != nil {
 		return err
 	}
-	if tx.r.set.fsync && (!tx.r.set.perObjectFsync && len(content)+len(commits)+len(tx.detached) > 0 || len(tx.refs) > manyRefs) {
+	if tx.r.fsync && (!tx.r.each && len(content)+len(commits)+len(tx.detached) > 0 || len(tx.refs) > manyRefs) {
 		if err := durable.SyncFS(tx.stage.path); err != nil {
 			return err
 		}
@@ -248,13 +245,7 @@ func (tx *Tx) publish() error {
 	if err := tx.markPartials(false); err != nil {
 		return err
 	}
-	if err := tx.publishRefs(); err != nil {
-		return err
-	}
-	if len(tx.refs) > 0 {
-		return tx.r.followRefs()
-	}
-	return nil
+	return tx.publishRefs()
 }
 
 // sortStaged lists what is to be moved: commits apart, for they come last.
@@ -332,10 +323,10 @@ const manyDirs = 4
 
 // syncDirs brings the entries of the folders to disk.
 func (tx *Tx) syncDirs(groups [][]object) error {
-	if !tx.r.set.fsync {
+	if !tx.r.fsync {
 		return nil
 	}
-	if len(groups) > manyDirs && !tx.r.set.perObjectFsync {
+	if len(groups) > manyDirs && !tx.r.each {
 		return durable.SyncFS(tx.r.path)
 	}
 	for _, group := range groups {
@@ -388,7 +379,7 @@ func (tx *Tx) publishRefs() error {
 			return fmt.Errorf("set %s: %w", name, err)
 		}
 	}
-	if many && tx.r.set.fsync {
+	if many && tx.r.fsync {
 		if err := durable.SyncFS(tx.r.path); err != nil {
 			return err
 		}

@@ -39,7 +39,7 @@ const (
 )
 
 // coreKeys are the keys of the configuration that say something to a client.
-var coreKeys = []string{"repo_version", "mode", "collection-id", "tombstone-commits"}
+var coreKeys = []string{"repo_version", "mode", "collection-id", "tombstone-commits", "indexed-deltas"}
 
 // Handler serves r. For a repository that is no archive every answer is 500: clients could not read its objects.
 func Handler(r *repo.Repo) http.Handler {
