@@ -19,7 +19,6 @@ import (
 	"grove/internal/repo"
 	"grove/internal/rpm"
 	"grove/internal/rpmdb"
-	"grove/internal/sign"
 	"grove/internal/tree"
 )
 
@@ -244,5 +243,3 @@ func follow(link, target string) string {
 	}
 	return strings.TrimPrefix(path.Join("/", path.Dir(link), target), "/")
 }
-
-func isTrust(err error) bool { return errors.Is(err, sign.ErrUntrusted) }

@@ -175,8 +175,9 @@ func (b *build) installed(req *solve.Request) error {
 	return nil
 }
 
-// loadSources reads the metadata of every source that the manifest admits. A source that cannot be reached
-// and may be skipped is named in dead.
+// loadSources reads the metadata of every source that the manifest admits. A source that cannot be reached is named in dead where the
+// work may do without it: its .repo file says skip_if_unavailable, or what is asked for may be had elsewhere. What came and is wrong
+// (a signature, a checksum, XML that is none) is never passed over.
 func (b *build) loadSources(ctx context.Context) (dead []string, err error) {
 	chosen, err := b.chooseSources()
 	if err != nil {
@@ -187,17 +188,20 @@ func (b *build) loadSources(ctx context.Context) (dead []string, err error) {
 		md, err := rpmmd.Load(ctx, src, rpmmd.LoadOptions{
 			CacheDir: b.metadataDir(), Client: b.o.Client, Offline: b.o.Offline, Refresh: b.o.Refresh, ReadKey: b.o.ReadKey,
 		})
-		if err != nil {
-			if isTrust(err) || errors.Is(err, fetch.ErrDigest) || ctx.Err() != nil || diskFault(err) {
-				return nil, err
-			}
-			dead = append(dead, err.Error())
-			if p := ownPriority(src); len(dead) == 1 || p < b.shortPriority {
-				b.shortPriority = p
-			}
+		if err == nil {
+			b.sources = append(b.sources, md)
 			continue
 		}
-		b.sources = append(b.sources, md)
+		if ctx.Err() != nil || !rpmmd.Unavailable(err) || diskFault(err) {
+			return nil, err
+		}
+		if b.needsAll() && !src.SkipIfUnavailable && !errors.Is(err, fetch.ErrOffline) {
+			return nil, fmt.Errorf("%w (skip_if_unavailable=1 in its .repo file would leave it out)", err)
+		}
+		dead = append(dead, err.Error())
+		if p := ownPriority(src); len(dead) == 1 || p < b.shortPriority {
+			b.shortPriority = p
+		}
 	}
 	// What is layered already, and package files, need no source.
 	if len(b.sources) == 0 && len(dead) > 0 && (b.o.Newest || b.o.Previous == nil && len(b.locals) == 0) {
@@ -215,6 +219,9 @@ func diskFault(err error) bool {
 	}
 	return false
 }
+
+// needsAll tells whether a source that is not there would make another result: the newest versions are asked for, or a whole tree.
+func (b *build) needsAll() bool { return b.o.Newest || b.o.Base == nil }
 
 // chooseSources are the sources that the manifest names, or all enabled ones where it names none.
 func (b *build) chooseSources() ([]rpmmd.Source, error) {

@@ -35,8 +35,8 @@ const (
 	defaultTries         = 3                // per URL, attempts that brought no byte
 	defaultDialTimeout   = 10 * time.Second // a dead host shows within this
 	defaultHeaderTimeout = 30 * time.Second // servers that make metadata on demand need some seconds
-	defaultStallTimeout  = 30 * time.Second // a window in which stallBytes must come
-	stallBytes           = 3000             // 100 bytes a second: below that a mirror is no use
+	defaultStallTimeout  = 30 * time.Second // a window in which StallBytes must come
+	defaultStallBytes    = 3000             // 100 bytes a second: below that a mirror is no use
 	maxRedirects         = 10
 	maxErrorBody         = 64 << 10 // what is read of an error page so that the connection can be used again
 )
@@ -51,6 +51,8 @@ type TLS struct {
 type Options struct {
 	UserAgent string
 	Proxy     string // URL of a proxy; "" = environment (HTTPS_PROXY ...), "none" = none
+	ProxyUser string // of Proxy, where its URL names none
+	ProxyPass string
 	TLS       TLS
 	Username  string // basic authentication, sent to AuthHosts only
 	Password  string
@@ -65,6 +67,7 @@ type Options struct {
 	DialTimeout   time.Duration
 	HeaderTimeout time.Duration
 	StallTimeout  time.Duration
+	StallBytes    int64         // that must come within StallTimeout
 	RetryDelay    time.Duration // first pause, grows by half each time; 0 = 0.3 s
 }
 
@@ -91,6 +94,9 @@ func New(o Options) *Client {
 	if o.StallTimeout <= 0 {
 		o.StallTimeout = defaultStallTimeout
 	}
+	if o.StallBytes <= 0 {
+		o.StallBytes = defaultStallBytes
+	}
 	if o.RetryDelay <= 0 {
 		o.RetryDelay = 300 * time.Millisecond
 	}
@@ -115,7 +121,7 @@ func New(o Options) *Client {
 		transport.ForceAttemptHTTP2 = false
 		transport.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
 	}
-	transport.Proxy, c.err = proxy(o.Proxy)
+	transport.Proxy, c.err = proxy(o)
 	if c.err == nil {
 		transport.TLSClientConfig, c.err = tlsConfig(o.TLS)
 	}
@@ -147,16 +153,19 @@ func (c *Client) ClosesConnections(rawURL string) bool {
 // Close closes the idle connections. The client can still be used.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-func proxy(spec string) (func(*http.Request) (*url.URL, error), error) {
-	switch spec {
+func proxy(o Options) (func(*http.Request) (*url.URL, error), error) {
+	switch o.Proxy {
 	case "":
 		return http.ProxyFromEnvironment, nil
 	case "none":
 		return nil, nil
 	}
-	u, err := url.Parse(spec)
+	u, err := url.Parse(o.Proxy)
 	if err != nil || u.Host == "" {
-		return nil, fmt.Errorf("parse proxy: not a URL with a host: %q", redact(spec))
+		return nil, fmt.Errorf("parse proxy: not a URL with a host: %q", redact(o.Proxy))
+	}
+	if o.ProxyUser != "" && u.User == nil {
+		u.User = url.UserPassword(o.ProxyUser, o.ProxyPass)
 	}
 	return http.ProxyURL(u), nil
 }

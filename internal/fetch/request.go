@@ -175,7 +175,7 @@ func (c *Client) request(ctx context.Context, u *url.URL, from rangeFrom) (*stre
 		}
 		s.offset = start
 	}
-	s.ReadCloser = watch(resp.Body, cancel, c.o.StallTimeout, u.Redacted())
+	s.ReadCloser = watch(resp.Body, cancel, c.o, u.Redacted())
 	return s, nil
 }
 
@@ -221,23 +221,24 @@ type watched struct {
 	url    string
 	stall  atomic.Bool
 	window time.Duration
+	least  int64
 }
 
-// watch cancels the request when fewer than stallBytes come in a window.
-func watch(body io.ReadCloser, cancel context.CancelCauseFunc, window time.Duration, url string) io.ReadCloser {
-	w := &watched{body: body, cancel: cancel, url: url, window: window}
+// watch cancels the request when fewer bytes come in a window than the options demand.
+func watch(body io.ReadCloser, cancel context.CancelCauseFunc, o Options, url string) io.ReadCloser {
+	w := &watched{body: body, cancel: cancel, url: url, window: o.StallTimeout, least: o.StallBytes}
 	var last int64
 	ready := make(chan struct{})
-	w.timer = time.AfterFunc(window, func() {
+	w.timer = time.AfterFunc(w.window, func() {
 		<-ready
 		now := w.count.Load()
-		if now-last < stallBytes {
+		if now-last < w.least {
 			w.stall.Store(true)
 			cancel(nil)
 			return
 		}
 		last = now
-		w.timer.Reset(window)
+		w.timer.Reset(w.window)
 	})
 	close(ready)
 	return w
@@ -248,7 +249,7 @@ func (w *watched) Read(p []byte) (int, error) {
 	w.count.Add(int64(n))
 	if err != nil && err != io.EOF {
 		if w.stall.Load() {
-			err = fmt.Errorf("stalled: fewer than %d bytes in %v", stallBytes, w.window)
+			err = fmt.Errorf("stalled: fewer than %d bytes in %v", w.least, w.window)
 		}
 		err = fmt.Errorf("fetch %s: %w", w.url, err)
 	}

@@ -241,8 +241,7 @@ func folderSources(dir string, m manifest.Manifest) ([]rpmmd.Source, error) {
 		return nil, err
 	}
 	sort.Strings(list)
-	arch := compose.HostArch()
-	vars := rpmmd.Vars{"basearch": arch, "arch": arch, "releasever": m.Releasever}
+	vars := rpmmd.NewVars(m.Releasever, compose.HostArch())
 	for k, v := range m.RepoVars {
 		vars[k] = v
 	}

@@ -203,10 +203,14 @@ func (e Env) sources(ctx context.Context, g *deploy.Guest, v view, m manifest.Ma
 	if err != nil {
 		return nil, nil, err
 	}
+	defaults, err := v.dnfConf(vars)
+	if err != nil {
+		return nil, nil, err
+	}
 	byID := map[string]rpmmd.Source{}
 	var order []string
 	add := func(name string, data []byte) error {
-		list, _, err := rpmmd.ParseRepoFile(data, vars)
+		list, _, err := defaults.ParseRepoFile(data, vars)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
@@ -266,10 +270,28 @@ func (e Env) readKey(ctx context.Context, v view, u string) ([]byte, error) {
 	return e.Client.Get(ctx, u, maxRepoFile)
 }
 
+// dnfConf gives what the target's dnf.conf (yum.conf) says of all sources.
+func (v view) dnfConf(vars rpmmd.Vars) (rpmmd.Source, error) {
+	for _, name := range []string{"etc/dnf/dnf.conf", "etc/yum.conf"} {
+		data, err := v.file(name)
+		if err != nil {
+			return rpmmd.Source{}, err
+		}
+		if data == nil {
+			continue
+		}
+		s, err := rpmmd.ParseMain(data, vars)
+		if err != nil {
+			return s, fmt.Errorf("/%s: %w", name, err)
+		}
+		return s, nil
+	}
+	return rpmmd.Defaults(), nil
+}
+
 // vars are the variables of .repo files, of the target: never the host's.
 func (v view) vars(m manifest.Manifest) (rpmmd.Vars, error) {
-	arch := compose.HostArch()
-	vars := rpmmd.Vars{"basearch": arch, "arch": arch}
+	own := rpmmd.Vars{}
 	for _, dir := range []string{"yum/vars", "dnf/vars"} {
 		names, err := v.names(dir)
 		if err != nil {
@@ -281,29 +303,54 @@ func (v view) vars(m manifest.Manifest) (rpmmd.Vars, error) {
 				return nil, err
 			}
 			if data != nil {
-				vars[name] = strings.TrimSpace(string(data))
+				own[name] = strings.TrimSpace(string(data))
 			}
 		}
 	}
+	for k, value := range m.RepoVars {
+		own[k] = value
+	}
+	releasever := own["releasever"]
 	if m.Releasever != "" {
-		vars["releasever"] = m.Releasever
+		releasever = m.Releasever
 	}
-	if vars["releasever"] != "" {
-		return vars, nil
+	if releasever == "" {
+		var err error
+		if releasever, err = v.versionID(); err != nil {
+			return nil, err
+		}
 	}
+	vars := rpmmd.NewVars(releasever, compose.HostArch())
+	for k, value := range own {
+		if k != "releasever" {
+			vars[k] = value
+		}
+	}
+	if releasever == "" { // a variable that nobody knows stays as it is written
+		for _, k := range []string{"releasever", "releasever_major", "releasever_minor"} {
+			if own[k] == "" {
+				delete(vars, k)
+			}
+		}
+	}
+	return vars, nil
+}
+
+// versionID is VERSION_ID of the target's os-release, "" where it has none.
+func (v view) versionID() (string, error) {
 	release, err := v.file("etc/os-release")
 	if err == nil && release == nil {
 		release, err = v.file("usr/lib/os-release")
 	}
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	for _, line := range strings.Split(string(release), "\n") {
 		if id, ok := strings.CutPrefix(line, "VERSION_ID="); ok {
-			vars["releasever"] = strings.Trim(strings.TrimSpace(id), `"'`)
+			return strings.Trim(strings.TrimSpace(id), `"'`), nil
 		}
 	}
-	return vars, nil
+	return "", nil
 }
 
 func sorted[V any](m map[string]V) []string {

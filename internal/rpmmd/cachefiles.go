@@ -49,7 +49,7 @@ func (l *loader) cachedState(ctx context.Context) (state, time.Duration, error) 
 		bases = append(bases, b)
 	}
 	st, err := l.verified(ctx, data, asc)
-	st.bases = bases
+	st.bases, st.cached = bases, true
 	return st, time.Since(info.ModTime()), err
 }
 

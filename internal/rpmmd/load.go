@@ -61,7 +61,8 @@ func sourceClient(src Source, o LoadOptions) *fetch.Client {
 }
 
 func (s Source) own() bool {
-	return s.SSLInsecure || s.SSLCACert != "" || s.SSLClientCert != "" || s.Proxy != "" || s.Username != ""
+	return s.SSLInsecure || s.SSLCACert != "" || s.SSLClientCert != "" || s.Proxy != "" || s.Username != "" || s.UserAgent != "" ||
+		s.Timeout != 0 || s.MinRate != 0 || s.Retries != 0
 }
 
 // Client returns a client for the source: like c, with the source's certificates, proxy and password where it has such. The
@@ -79,8 +80,9 @@ func (s Source) Client(c *fetch.Client, offline bool) *fetch.Client {
 		o.TLS.CertFile, o.TLS.KeyFile = s.SSLClientCert, s.SSLClientKey
 	}
 	if s.Proxy != "" {
-		o.Proxy = s.Proxy
+		o.Proxy, o.ProxyUser, o.ProxyPass = s.Proxy, s.ProxyUsername, s.ProxyPassword
 	}
+	s.patience(&o)
 	if s.Username != "" {
 		o.Username, o.Password, o.AuthHosts = s.Username, s.Password, nil
 		for _, text := range append([]string{s.Mirrorlist, s.Metalink}, s.BaseURLs...) {
@@ -93,6 +95,22 @@ func (s Source) Client(c *fetch.Client, offline bool) *fetch.Client {
 		}
 	}
 	return fetch.New(o)
+}
+
+// patience sets how long a server is waited for.
+func (s Source) patience(o *fetch.Options) {
+	if s.Timeout > 0 {
+		o.DialTimeout, o.HeaderTimeout, o.StallTimeout = s.Timeout, s.Timeout, s.Timeout
+	}
+	if s.MinRate > 0 {
+		o.StallBytes = s.MinRate * max(1, int64(o.StallTimeout/time.Second))
+	}
+	if s.Retries > 0 {
+		o.Tries = s.Retries
+	}
+	if s.UserAgent != "" {
+		o.UserAgent = s.UserAgent
+	}
 }
 
 func (l *loader) load(ctx context.Context) (*Metadata, error) {
@@ -110,12 +128,14 @@ func (l *loader) load(ctx context.Context) (*Metadata, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Metadata{Source: l.src, RevisionDigest: st.revision, bases: st.bases, repomd: st.repomd, loader: l}
+	m := l.metadata(st)
 	if l.fromCache(m) {
 		return m, nil
 	}
 	if err := l.primary(ctx, m); err != nil {
-		return nil, err
+		if m = l.elsewhere(ctx, st, err); m == nil {
+			return nil, err
+		}
 	}
 	if err := l.groups(ctx, m); err != nil {
 		if ctx.Err() != nil || errors.Is(err, fetch.ErrOffline) {
@@ -134,11 +154,45 @@ func (l *loader) folder() string {
 	return l.tmp
 }
 
+func (l *loader) metadata(st state) *Metadata {
+	return &Metadata{Source: l.src, RevisionDigest: st.revision, bases: st.bases, repomd: st.repomd, loader: l}
+}
+
+// elsewhere looks for another state of the source whose packages can be read, after err with those of st: mirrors are caught in the
+// middle of an update, and the cache may hold a repomd.xml that is older than its source. nil: there is none.
+func (l *loader) elsewhere(ctx context.Context, st state, err error) *Metadata {
+	if ctx.Err() != nil || errors.Is(err, fetch.ErrOffline) {
+		return nil
+	}
+	if st.cached {
+		if st, err = l.ask(ctx); err != nil {
+			return nil
+		}
+		if m := l.metadata(st); l.primary(ctx, m) == nil {
+			return m
+		}
+	}
+	for len(st.bases) > 1 && st.untried > 0 {
+		next, err := l.askBases(ctx, st.bases[1:1+st.untried], st.digests)
+		if err != nil {
+			return nil
+		}
+		if m := l.metadata(next); next.revision != st.revision && l.primary(ctx, m) == nil {
+			return m
+		}
+		st = next
+	}
+	return nil
+}
+
 // state is the verified repomd.xml and where it came from.
 type state struct {
 	repomd   repomd
 	revision string
 	bases    []string
+	cached   bool
+	untried  int          // of the bases behind the first, how many were not asked
+	digests  []rpm.Digest // what repomd.xml had to be
 }
 
 // state takes the cached one where that is fresh, or where nothing can be asked.
@@ -214,14 +268,14 @@ func (l *loader) ask(ctx context.Context) (state, error) {
 		if list == l.src.Metalink || bytes.HasPrefix(bytes.TrimSpace(data), []byte("<")) {
 			m, err := parseMetalink(data)
 			if err != nil {
-				return state{}, err
+				return state{}, malformed{err}
 			}
 			bases, digests = append(bases, m.bases...), m.digests
 			continue
 		}
 		more, err := parseMirrorlist(data, func(s string) string { return s })
 		if err != nil {
-			return state{}, err
+			return state{}, malformed{err}
 		}
 		bases = append(bases, more...)
 	}
@@ -240,6 +294,7 @@ func (l *loader) askBases(ctx context.Context, bases []string, digests []rpm.Dig
 		if err == nil {
 			// mirrors that failed go to the end: packages are asked for at the one that answered
 			st.bases = append(append([]string{}, bases[i:]...), bases[:i]...)
+			st.untried, st.digests = len(bases)-i-1, digests
 			return st, l.keepBases(st.bases)
 		}
 		if ctx.Err() != nil {
@@ -316,6 +371,9 @@ func (l *loader) verified(ctx context.Context, data, asc []byte) (state, error) 
 		}
 	}
 	r, err := parseRepomd(data)
+	if err != nil {
+		err = malformed{err}
+	}
 	sum := sha256.Sum256(data)
 	return state{repomd: r, revision: hex.EncodeToString(sum[:])}, err
 }
@@ -412,8 +470,8 @@ func readContent(path, kind string, f dataFile, read func(io.Reader) error) erro
 			err = content.finish()
 		}
 	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", kind, err)
+	if err != nil { // the file is the one that repomd.xml names: what is wrong is wrong in the source
+		return fmt.Errorf("%s: %w", kind, malformed{err})
 	}
 	return nil
 }

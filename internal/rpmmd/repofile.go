@@ -4,6 +4,7 @@ package rpmmd
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,6 +14,7 @@ import (
 const (
 	maxRepoFile = 4 << 20 // the largest seen in the wild is below 100 KiB
 	maxSources  = 10_000
+	maxRetries  = 100
 )
 
 // Defaults of dnf.conf(5). GPGCheck is on where a file says nothing: distributions set it so in dnf.conf.
@@ -22,11 +24,55 @@ const (
 	defaultExpire   = 48 * time.Hour
 )
 
+// Defaults are what sources have where their .repo files say nothing.
+func Defaults() Source {
+	return Source{Enabled: true, GPGCheck: true, Priority: defaultPriority, Cost: defaultCost, MetadataExpire: defaultExpire}
+}
+
+// ParseMain reads the [main] section of a dnf.conf, as far as it says what sources have by default (proxy, skip_if_unavailable,
+// gpgcheck, excludepkgs and the like). Other keys, which are about dnf itself, are passed over.
+//
+//	source  dnf.conf(5): "Options for both [main] and Repo"
+func ParseMain(data []byte, vars Vars) (Source, error) {
+	s := Defaults()
+	sections, err := parseINI(data)
+	if err != nil {
+		return s, err
+	}
+	for _, sec := range sections {
+		if sec.name != "main" {
+			continue
+		}
+		for _, e := range sec.entries {
+			set := repoKeys[e.key]
+			if set == nil || ownKeys[e.key] {
+				continue
+			}
+			value, _ := vars.Expand(e.value)
+			if err := set(&s, value); err != nil {
+				return s, fmt.Errorf("line %d: %s: %w", e.line, e.key, err)
+			}
+		}
+	}
+	return s, nil
+}
+
+// ownKeys only a source itself can have.
+var ownKeys = map[string]bool{
+	"name": true, "baseurl": true, "mirrorlist": true, "metalink": true, "gpgkey": true, "enabled": true, "priority": true, "cost": true,
+	"module_hotfixes": true,
+}
+
 // ParseRepoFile reads a .repo file. Warnings name keys and variables that mean nothing here; they do no harm.
 //
 //	shape   INI: [id] sections, key=value, lines that begin with a blank go on with the value above, # and ; begin a comment line;
 //	        [main] is skipped
 func ParseRepoFile(data []byte, vars Vars) (sources []Source, warnings []string, err error) {
+	return Defaults().ParseRepoFile(data, vars)
+}
+
+// ParseRepoFile reads a .repo file whose sources are like s where it says nothing.
+func (s Source) ParseRepoFile(data []byte, vars Vars) (sources []Source, warnings []string, err error) {
 	sections, err := parseINI(data)
 	if err != nil {
 		return nil, nil, err
@@ -44,30 +90,42 @@ func ParseRepoFile(data []byte, vars Vars) (sources []Source, warnings []string,
 			return nil, nil, fmt.Errorf("line %d: source %q is there twice", sec.line, id)
 		}
 		seen[id] = true
-		s := Source{ID: id, Name: id, Enabled: true, GPGCheck: true, Priority: defaultPriority, Cost: defaultCost, MetadataExpire: defaultExpire}
-		for _, e := range sec.entries {
-			value, unknown := vars.Expand(e.value)
-			for _, u := range unknown {
-				warnings = append(warnings, fmt.Sprintf("line %d: %s: variable %s is not known", e.line, e.key, u))
-			}
-			set, ok := repoKeys[e.key]
-			if !ok {
-				warnings = append(warnings, fmt.Sprintf("line %d: key %q is not known", e.line, e.key))
-				continue
-			}
-			if set == nil {
-				continue
-			}
-			if err := set(&s, value); err != nil {
-				return nil, nil, fmt.Errorf("line %d: %s: %w", e.line, e.key, err)
-			}
+		one := s
+		one.ID, one.Name = id, id
+		one.ExcludePkgs, one.IncludePkgs = slices.Clip(s.ExcludePkgs), slices.Clip(s.IncludePkgs)
+		more, err := one.set(sec, vars)
+		if err != nil {
+			return nil, nil, err
 		}
-		if len(s.BaseURLs) == 0 && s.Mirrorlist == "" && s.Metalink == "" {
-			warnings = append(warnings, fmt.Sprintf("line %d: source %s has no baseurl, mirrorlist or metalink", sec.line, id))
-		}
-		sources = append(sources, s)
+		warnings = append(warnings, more...)
+		sources = append(sources, one)
 	}
 	return sources, warnings, nil
+}
+
+// set takes over what a section says.
+func (s *Source) set(sec section, vars Vars) (warnings []string, err error) {
+	for _, e := range sec.entries {
+		value, unknown := vars.Expand(e.value)
+		for _, u := range unknown {
+			warnings = append(warnings, fmt.Sprintf("line %d: %s: variable %s is not known", e.line, e.key, u))
+		}
+		set, ok := repoKeys[e.key]
+		if !ok {
+			warnings = append(warnings, fmt.Sprintf("line %d: key %q is not known", e.line, e.key))
+			continue
+		}
+		if set == nil {
+			continue
+		}
+		if err := set(s, value); err != nil {
+			return nil, fmt.Errorf("line %d: %s: %w", e.line, e.key, err)
+		}
+	}
+	if len(s.BaseURLs) == 0 && s.Mirrorlist == "" && s.Metalink == "" {
+		warnings = append(warnings, fmt.Sprintf("line %d: source %s has no baseurl, mirrorlist or metalink", sec.line, s.ID))
+	}
+	return warnings, nil
 }
 
 // checkID takes what dnf takes: letters, digits and -_.: only, so that it can be part of a file name.
@@ -164,8 +222,19 @@ var repoKeys = map[string]func(*Source, string) error{
 	"sslcacert":       func(s *Source, v string) error { s.SSLCACert = strings.TrimPrefix(v, "file://"); return nil },
 	"sslclientcert":   func(s *Source, v string) error { s.SSLClientCert = strings.TrimPrefix(v, "file://"); return nil },
 	"sslclientkey":    func(s *Source, v string) error { s.SSLClientKey = strings.TrimPrefix(v, "file://"); return nil },
-	"username":        func(s *Source, v string) error { s.Username = v; return nil },
-	"password":        func(s *Source, v string) error { s.Password = v; return nil },
+	"timeout":         func(s *Source, v string) (err error) { s.Timeout, err = duration(v); return err },
+	"minrate":         func(s *Source, v string) (err error) { s.MinRate, err = bytesize(v); return err },
+	"retries": func(s *Source, v string) (err error) {
+		if s.Retries, err = strconv.Atoi(v); err == nil && (s.Retries <= 0 || s.Retries > maxRetries) {
+			s.Retries = maxRetries // dnf's 0 means for ever
+		}
+		return err
+	},
+	"user_agent":     func(s *Source, v string) error { s.UserAgent = v; return nil },
+	"proxy_username": func(s *Source, v string) error { s.ProxyUsername = v; return nil },
+	"proxy_password": func(s *Source, v string) error { s.ProxyPassword = v; return nil },
+	"username":       func(s *Source, v string) error { s.Username = v; return nil },
+	"password":       func(s *Source, v string) error { s.Password = v; return nil },
 	"proxy": func(s *Source, v string) error {
 		if s.Proxy = v; v == "" || strings.EqualFold(v, "_none_") || strings.EqualFold(v, "none") {
 			s.Proxy = "none"
@@ -173,12 +242,12 @@ var repoKeys = map[string]func(*Source, string) error{
 		return nil
 	},
 
-	"type": nil, "mediaid": nil, "gpgcakey": nil, "fastestmirror": nil, "proxy_username": nil, "proxy_password": nil,
+	"type": nil, "mediaid": nil, "gpgcakey": nil, "fastestmirror": nil,
 	"proxy_auth_method": nil, "enablegroups": nil, "bandwidth": nil, "throttle": nil, "ip_resolve": nil, "deltarpm": nil,
-	"deltarpm_percentage": nil, "deltarepobaseurl": nil, "failovermethod": nil, "minrate": nil, "timeout": nil, "retries": nil,
+	"deltarpm_percentage": nil, "deltarepobaseurl": nil, "failovermethod": nil,
 	"max_parallel_downloads": nil, "countme": nil, "autorefresh": nil, "keepalive": nil, "keepcache": nil, "keeppackages": nil,
 	"http_caching": nil, "mirrorlist_expire": nil, "metadata_expire_filter": nil, "mdpolicy": nil, "async": nil, "repositoryid": nil,
-	"sslverifystatus": nil, "ui_repoid_vars": nil, "user_agent": nil, "zchunk": nil, "path": nil, "enabled_metadata": nil,
+	"sslverifystatus": nil, "ui_repoid_vars": nil, "zchunk": nil, "path": nil, "enabled_metadata": nil,
 	"build_cache": nil, "username_file": nil, "ssl_check_cert_permissions": nil, "sslusercert": nil, "service": nil,
 }
 
@@ -221,4 +290,19 @@ func duration(v string) (time.Duration, error) {
 		return 0, fmt.Errorf("%q is no time such as 3600, 90m, 6h, 2d or never", v)
 	}
 	return time.Duration(f * float64(unit)), nil
+}
+
+// bytesize reads a number of bytes with k, m or g, of 1024.
+func bytesize(v string) (int64, error) {
+	number, unit := v, int64(1)
+	if v != "" {
+		if i := strings.IndexByte("kmg", v[len(v)-1]|0x20); i >= 0 {
+			number, unit = v[:len(v)-1], 1<<(10*(i+1))
+		}
+	}
+	f, err := strconv.ParseFloat(number, 64)
+	if err != nil || !(f >= 0 && f*float64(unit) <= 1<<50) {
+		return 0, fmt.Errorf("%q is no number of bytes such as 1000, 10k or 2M", v)
+	}
+	return int64(f * float64(unit)), nil
 }

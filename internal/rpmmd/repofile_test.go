@@ -41,6 +41,12 @@ username=me
 password=p=w;#d
 skip_if_unavailable=1
 fastestmirror=1
+proxy_username=you
+proxy_password=secret
+timeout=5
+minrate=2k
+retries=0
+user_agent=wood
 novelty=1
 unknown=x
 
@@ -59,6 +65,7 @@ metadata_expire=never
 		GPGKeys: []string{"file:///etc/pki/one", "file:///etc/pki/two", "https://k.example/three"}, Priority: 5, Cost: 10,
 		ExcludePkgs: []string{"a*", "b", "c"}, IncludePkgs: []string{"d", "e"}, MetadataExpire: 6 * time.Hour, SSLInsecure: true,
 		SSLCACert: "/etc/ca.pem", Proxy: "none", Username: "me", Password: "p=w;#d",
+		ProxyUsername: "you", ProxyPassword: "secret", Timeout: 5 * time.Second, MinRate: 2048, Retries: 100, UserAgent: "wood",
 	}, {
 		ID: "second", Name: "second", Mirrorlist: "http://l.example/9/${nope}/word/yes/$$/${open", Enabled: true, GPGCheck: true,
 		Priority: 99, Cost: 1000, MetadataExpire: -1,
@@ -66,7 +73,7 @@ metadata_expire=never
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
-	if d := cmp.Diff("line 29: key \"novelty\" is not known\nline 30: key \"unknown\" is not known\nline 33: mirrorlist: variable ${nope} is not known", strings.Join(warnings, "\n")); d != "" {
+	if d := cmp.Diff("line 35: key \"novelty\" is not known\nline 36: key \"unknown\" is not known\nline 39: mirrorlist: variable ${nope} is not known", strings.Join(warnings, "\n")); d != "" {
 		t.Error(d)
 	}
 	for _, tt := range []struct{ text, err string }{
@@ -83,5 +90,29 @@ metadata_expire=never
 		if _, _, err := rpmmd.ParseRepoFile([]byte(tt.text), nil); err == nil || !strings.Contains(err.Error(), tt.err) {
 			t.Errorf("%q: got %v, want %q", tt.text, err, tt.err)
 		}
+	}
+}
+
+// TestParseMain: what dnf.conf says goes to every source that does not say otherwise.
+func TestParseMain(t *testing.T) {
+	main, err := rpmmd.ParseMain([]byte("[main]\ngpgcheck=0\ninstallonly_limit=3\nskip_if_unavailable=True\nexclude=a*\nproxy=http://p.example:3128\nname=x\nenabled=0\n[other]\npriority=1\n"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, _, err := main.ParseRepoFile([]byte("[one]\nbaseurl=http://a\nexcludepkgs=b\n[two]\nbaseurl=http://b\ngpgcheck=1\nproxy=\nskip_if_unavailable=0\n"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []rpmmd.Source{
+		{ID: "one", Name: "one", BaseURLs: []string{"http://a"}, Enabled: true, SkipIfUnavailable: true, ExcludePkgs: []string{"a*", "b"},
+			Proxy: "http://p.example:3128", Priority: 99, Cost: 1000, MetadataExpire: 48 * time.Hour},
+		{ID: "two", Name: "two", BaseURLs: []string{"http://b"}, Enabled: true, GPGCheck: true, ExcludePkgs: []string{"a*"}, Proxy: "none",
+			Priority: 99, Cost: 1000, MetadataExpire: 48 * time.Hour},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	if _, err := rpmmd.ParseMain([]byte("[main]\ntimeout=soon\n"), nil); err == nil || !strings.Contains(err.Error(), "line 2: timeout") {
+		t.Error(err)
 	}
 }

@@ -12,17 +12,40 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path"
 	"time"
 
 	"grove/internal/fetch"
 	"grove/internal/rpm"
+	"grove/internal/sign"
 )
+
+// ErrMalformed is for metadata that came and is not what it has to be.
+var ErrMalformed = errors.New("malformed metadata")
+
+// Unavailable tells whether err, of Load, says that the source cannot be reached, and not that it gave something wrong.
+func Unavailable(err error) bool {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return false
+	}
+	for _, wrong := range []error{ErrMalformed, fetch.ErrDigest, fetch.ErrTooLarge, sign.ErrUntrusted} {
+		if errors.Is(err, wrong) {
+			return false
+		}
+	}
+	return true
+}
+
+// malformed marks an error of parsing.
+type malformed struct{ error }
+
+func (m malformed) Is(target error) bool { return target == ErrMalformed }
+func (m malformed) Unwrap() error        { return m.error }
 
 // Source is one repository as its .repo file describes it.
 //
 //	shape   lists in the order of the file; URLs with variables replaced
 //	units   MetadataExpire negative = never; Priority and Cost: smaller is better
+//	shape   SkipIfUnavailable: Load's caller may go on without the source where Unavailable says that it cannot be reached
 //	source  dnf.conf(5), repo options
 type Source struct {
 	ID, Name           string
@@ -44,7 +67,13 @@ type Source struct {
 	SSLClientCert      string
 	SSLClientKey       string
 	Proxy              string // "none" = none, "" = environment
+	ProxyUsername      string
+	ProxyPassword      string
 	Username, Password string
+	UserAgent          string
+	Timeout            time.Duration // without an answer, or with less than MinRate; 0 = fetch's
+	MinRate            int64         // bytes a second; 0 = fetch's
+	Retries            int           // how often a URL is tried; 0 = fetch's
 }
 
 // Metadata is what a source says about its packages.
@@ -106,7 +135,7 @@ func (m *Metadata) PackageURLs(p rpm.Meta) []string { return locationURLs(m.base
 
 // Load brings and reads the metadata of a source, from the cache as far as that is fresh.
 //
-//	errors  fetch.ErrNotFound, fetch.ErrOffline, fetch.ErrDigest, sign.ErrUntrusted
+//	errors  ErrMalformed, fetch.ErrNotFound, fetch.ErrOffline, fetch.ErrDigest, sign.ErrUntrusted; see Unavailable
 func Load(ctx context.Context, src Source, o LoadOptions) (*Metadata, error) {
 	l, err := newLoader(src, o)
 	if err != nil {
@@ -135,29 +164,4 @@ func (m *Metadata) LoadFilelists(ctx context.Context, wanted ...string) error {
 		return fmt.Errorf("source %s: %w", m.Source.ID, err)
 	}
 	return nil
-}
-
-// filter leaves out what the source's own lists exclude.
-func (s Source) filter(all []rpm.Meta) []rpm.Meta {
-	if len(s.ExcludePkgs) == 0 && len(s.IncludePkgs) == 0 {
-		return all
-	}
-	var kept []rpm.Meta
-	for _, p := range all {
-		if (len(s.IncludePkgs) == 0 || matchAny(s.IncludePkgs, p)) && !matchAny(s.ExcludePkgs, p) {
-			kept = append(kept, p)
-		}
-	}
-	return kept
-}
-
-func matchAny(globs []string, p rpm.Meta) bool {
-	for _, g := range globs {
-		for _, name := range []string{p.Name, p.Name + "." + p.Arch, p.NEVRA.String(), p.Name + "-" + p.Version, p.Name + "-" + p.Version + "-" + p.Release} {
-			if ok, err := path.Match(g, name); ok && err == nil {
-				return true
-			}
-		}
-	}
-	return false
 }
