@@ -21,6 +21,7 @@
 //	   accounts   passwd, group and sysusers.d as values
 //	   rpmlua     the Lua that scriptlets are written in
 //	   selinux    the label that a policy gives to a path
+//	   verity     files that the kernel seals and measures
 //	2  ostree     the object formats: bytes <-> values, checksums
 //	   rpmdb      the database of installed packages
 //	   solve      requests + packages -> plan, or the reason there is none
@@ -36,10 +37,11 @@
 //	   delta      static deltas: what leads from one commit to another, as files
 //	   serve      hand out a repo over HTTP
 //	   label      SELinux labels on trees
-//	   deploy     how guests lie on disk: /etc merge, /var, the swap, gc
+//	   image      composefs images: of bases for all, of layers for each, kept and sealed
 //	   machine    run a command in a guest, boot it, make units of it
 //	6  compose    a manifest becomes a commit: the list of steps
 //	   pull       bring a commit and all it needs from a remote, verified
+//	   deploy     how guests lie on disk: checkout or images, /etc merge, /var, the swap, gc
 //	7  guest      a guest's life: create, install, upgrade, roll back, delete
 //	8  cmd/grove  a file per verb
 //	-  fixture    Copse Linux, the small distribution of the tests and of make demo

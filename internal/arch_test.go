@@ -18,12 +18,12 @@ import (
 
 // floors is the order of doc.go: a package imports only packages of lower floors.
 const floors = `
-1 durable gvariant keyfile rpm sign manifest rpmlua accounts selinux
+1 durable gvariant keyfile rpm sign manifest rpmlua accounts selinux verity
 2 ostree rpmdb solve fetch sandbox
 3 tree rpmmd trust
 4 repo composefs
-5 importer scriptlet serve deploy machine label delta
-6 compose pull
+5 importer scriptlet serve machine label delta image
+6 compose pull deploy
 7 guest
 8 cmd/grove
 `

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"grove/internal/deploy"
 	"grove/internal/guest"
 	"grove/internal/manifest"
 )
@@ -22,6 +23,7 @@ type changeFlags struct {
 	repoFiles  []string
 	lock       string
 	edits      editFlags
+	deploy     string
 }
 
 func (c *changeFlags) add(cmd *cobra.Command) {
@@ -30,12 +32,20 @@ func (c *changeFlags) add(cmd *cobra.Command) {
 	f.BoolVar(&c.noGPGCheck, "no-gpg-check", false, "use packages without checking their signatures")
 	f.BoolVar(&c.refresh, "refresh", false, "ask the sources for new metadata first")
 	f.StringArrayVar(&c.repoFiles, "repo-file", nil, "a .repo file that this guest is to use from now on beside its own")
+	f.StringVar(&c.deploy, "deploy", "", "how the new deployment lies on disk: composefs, checkout or auto (default: as config.json of the state root says)")
 	f.StringVar(&c.lock, "lock", "", "make exactly what this lock says")
 }
 
 func (c *changeFlags) options() (guest.Options, error) {
 	o := guest.Options{DryRun: c.dryRun, Refresh: c.refresh, RepoFiles: c.repoFiles, Unprotect: c.edits.unprotect}
 	o.Edits = c.edits.edits()
+	if c.deploy != "" {
+		kind, err := deploy.ParseKind(c.deploy)
+		if err != nil {
+			return o, usage("--%v", err)
+		}
+		o.Deploy = kind
+	}
 	if c.lock != "" {
 		text, err := os.ReadFile(c.lock)
 		if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"grove/internal/deploy"
 	"grove/internal/guest"
 )
 
@@ -176,6 +177,21 @@ can not be used as it is, and is left out where it can.`, cobra.MaximumNArgs(1),
 		})
 }
 
+// kindText says how a deployment lies on disk, and why.
+func kindText(d guest.Deployment) string {
+	text := d.Kind
+	if d.Why != "" {
+		text += " (" + d.Why + ")"
+	}
+	if d.Kind != string(deploy.Composefs) {
+		return text
+	}
+	if d.Sealed {
+		return text + ", the kernel verifies its files (fs-verity)"
+	}
+	return text + ", its files are not sealed (no fs-verity here)"
+}
+
 func (a *app) printStatus(s guest.Status) {
 	a.printf("%s\n  base       %s\n", s.Name, strings.TrimSpace(s.Base.Ref+" "+s.Base.Version))
 	if len(s.Requested) > 0 {
@@ -227,6 +243,9 @@ func (a *app) printStatus(s guest.Status) {
 		}
 		a.printf("%s %3d  %s  %s  %s  %s%d packages, %d layered%s\n", mark, d.ID, d.Created.Local().Format("2006-01-02 15:04"), d.Commit[:12],
 			orDash(d.Version), bytes, d.Packages, len(d.Layered), note)
+		if text := kindText(d); text != "" {
+			a.printf("       %s\n", text)
+		}
 		if d.Damaged != "" {
 			a.printf("         damaged: %s\n", d.Damaged)
 		}

@@ -18,6 +18,7 @@ import (
 
 	"grove/internal/accounts"
 	"grove/internal/fetch"
+	"grove/internal/image"
 	"grove/internal/manifest"
 	"grove/internal/ostree"
 	"grove/internal/repo"
@@ -44,11 +45,12 @@ type Base struct {
 
 // Options say where things are and how strict to be; the manifest says what is wanted.
 type Options struct {
-	Repo     *repo.Repo // holds the base and the package cache, and gets the commit
-	CacheDir string     // metadata and downloads; may be deleted at any time
-	Scratch  string     // a folder on the repo's file system, made and removed by the caller
-	Checkout string     // where the finished tree is left, checked out; "" = nowhere
-	Ahead    bool       // begin to check the base out at once: for a change that is sure to end in another tree
+	Repo     *repo.Repo   // holds the base and the package cache, and gets the commit
+	CacheDir string       // metadata and downloads; may be deleted at any time
+	Scratch  string       // a folder on the repo's file system, made and removed by the caller
+	Checkout string       // where the finished tree is left, checked out; "" = nowhere
+	Images   *image.Store // scriptlets see the tree by its images instead of a checkout; for Checkout ""
+	Ahead    bool         // begin to check the base out at once: for a change that is sure to end in another tree
 
 	Client  *fetch.Client
 	Sources []rpmmd.Source                   // in order; the manifest's `repos` choose among them

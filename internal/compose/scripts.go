@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"grove/internal/rpm"
+	"grove/internal/sandbox"
 	"grove/internal/scriptlet"
+	"grove/internal/tree"
 )
 
 // scriptTimeout bounds one scriptlet. The slowest known ones (kernel modules, large caches) need minutes.
@@ -49,10 +51,10 @@ func runScriptlets(ctx context.Context, b *build) error {
 	return b.dropSecrets(before)
 }
 
-// overlay checks the tree out, runs scriptlets in an overlay over it, and takes what they changed into the tree.
+// overlay lays the tree out, runs scriptlets in an overlay over it, and takes what they changed into the tree.
 func (b *build) overlay(ctx context.Context, step string, o scriptlet.Options,
 	run func(context.Context, scriptlet.Options) (scriptlet.Report, error)) (err error) {
-	if o.Root, err = b.checkout(ctx); err != nil {
+	if o.Root, o.Image, err = b.scriptRoot(ctx, filepath.Join(b.o.Scratch, step)); err != nil {
 		return fmt.Errorf("check out: %w", err)
 	}
 	o.Upper, o.Work = filepath.Join(b.o.Scratch, step, "upper"), filepath.Join(b.o.Scratch, step, "work")
@@ -75,16 +77,41 @@ func (b *build) overlay(ctx context.Context, step string, o scriptlet.Options,
 	return nil
 }
 
-// checkout lays the tree out where scriptlets can see it.
-func (b *build) checkout(ctx context.Context) (string, error) {
+// scriptRoot lays the tree out where scriptlets can see it: by its images, which are made in dir, or checked out.
+func (b *build) scriptRoot(ctx context.Context, dir string) (string, *sandbox.Image, error) {
 	dest := b.o.Checkout
 	if dest == "" {
 		dest = filepath.Join(b.o.Scratch, "root")
 	}
-	if err := b.layOut(ctx, dest); err != nil {
-		return "", err
+	if b.o.Images == nil {
+		return dest, nil, b.layOut(ctx, dest)
 	}
-	return dest, nil
+	if err := os.MkdirAll(dest, 0o755); err != nil {
+		return "", nil, err
+	}
+	m, err := b.layOutImages(ctx, dir)
+	return dest, m, err
+}
+
+// layOutImages makes the images of the tree as it is now. That of the base is the one that all guests on it have.
+func (b *build) layOutImages(ctx context.Context, dir string) (*sandbox.Image, error) {
+	top, err := b.tree.Write(b.tx)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.flush(ctx); err != nil {
+		return nil, err
+	}
+	var base tree.Root
+	if b.base.tree != nil {
+		if base, err = tree.Hash(b.base.tree); err != nil {
+			return nil, err
+		}
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	return b.o.Images.Scratch(ctx, base, top, dir)
 }
 
 // scriptPackages are the new packages as the runner of scriptlets wants them.

@@ -51,6 +51,19 @@ func Stat(o Objects, verity, inline bool) func(ostree.Checksum) (File, error) {
 	}
 }
 
+// Stater is what a repository offers that knows of a file object without opening it.
+type Stater interface {
+	StatFile(ostree.Checksum) (ostree.FileHeader, int64, error)
+}
+
+// Names makes the function Stat of Options for images whose files are all redirects, held against nothing.
+func Names(s Stater) func(ostree.Checksum) (File, error) {
+	return func(c ostree.Checksum) (File, error) {
+		h, size, err := s.StatFile(c)
+		return File{Header: h, SizeBytes: size}, err
+	}
+}
+
 // KeyDigest is where a commit carries the digest of its canonical image.
 //
 //	shape   ay, 32 bytes

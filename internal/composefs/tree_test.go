@@ -215,14 +215,14 @@ func TestStackedImagesShowTheTree(t *testing.T) {
 	})
 	for _, c := range []struct {
 		name   string
-		images []string
+		images []sandbox.ImageFile
 		root   tree.Root
-	}{{"one", []string{below}, base}, {"two", []string{above, below}, top}} {
+	}{{"one", []sandbox.ImageFile{{Path: below}}, base}, {"two", []sandbox.ImageFile{{Path: above}, {Path: below}}, top}} {
 		at := filepath.Join(dir, c.name)
 		if err := os.Mkdir(at, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := sandbox.MountHost([]sandbox.HostMount{{Image: &sandbox.Image{Files: c.images, Objects: filepath.Join(dir, "objects")}, At: at, ReadOnly: true}}); err != nil {
+		if err := sandbox.MountHost([]sandbox.HostMount{{Image: &sandbox.Image{Files: c.images, Objects: []string{filepath.Join(dir, "objects")}}, At: at, ReadOnly: true}}); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() {

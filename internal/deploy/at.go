@@ -243,7 +243,7 @@ func (c copier) copyXattrs(from, to *os.File) error {
 		return err
 	}
 	for _, name := range strings.Split(strings.TrimRight(string(buf[:size]), "\x00"), "\x00") {
-		if name == "user.ostreemeta" || strings.HasPrefix(name, "trusted.overlay.") {
+		if name == "" || name == "user.ostreemeta" || strings.HasPrefix(name, "trusted.overlay.") { // "" = a mount hides all there are
 			continue
 		}
 		n, err := unix.Fgetxattr(src, name, nil)
@@ -401,15 +401,19 @@ func mountsBelow(p string) ([]string, error) {
 		return nil, err
 	}
 	var out []string
-	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
 	for _, line := range strings.Split(string(data), "\n") {
 		f := strings.Fields(line)
 		if len(f) < 5 {
 			continue
 		}
-		if at := unescape.Replace(f[4]); at == p || strings.HasPrefix(at, p+"/") {
+		if at := unescapeMount(f[4]); at == p || strings.HasPrefix(at, p+"/") {
 			out = append(out, at)
 		}
 	}
 	return out, nil
+}
+
+// unescapeMount reads a field of a table of mounts.
+func unescapeMount(s string) string {
+	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }

@@ -125,6 +125,13 @@ func (c *checker) deployment(g *Guest, id int, refs map[string]ostree.Checksum) 
 	} else if !json.Valid(text) {
 		c.add("%s: lock.json is no JSON", where)
 	}
+	if d.Kind == Composefs {
+		c.checkImages(where, d)
+		if _, err := os.Lstat(filepath.Join(d.Root(), "etc")); err != nil && !d.Staged {
+			c.add("%s: %v", where, err)
+		}
+		return
+	}
 	for _, m := range mountPoints {
 		if d.Staged && m.name == "etc" {
 			continue // Finalize makes it anew, and may have been killed at that

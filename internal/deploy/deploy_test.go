@@ -144,13 +144,56 @@ func build(g *deploy.Guest, s *deploy.Store, c ostree.Checksum, root tree.Root, 
 	if err != nil {
 		return nil, deploy.Report{}, err
 	}
-	o := repo.CheckoutOptions{UserMode: os.Geteuid() != 0}
-	if err := s.Repo().Checkout(ctx, root, st.Root(), o); err != nil {
+	if err := layOut(st, s, c, root, f); err != nil {
 		return st, deploy.Report{}, err
 	}
 	f.Commit, f.Manifest, f.Lock, f.Created = c, []byte("base: x\n"), []byte("{}\n"), time.Unix(1, 0)
 	r, err := st.Finish(ctx, f)
 	return st, r, err
+}
+
+// kind is that of the deployments that build makes.
+var kind = deploy.Checkout
+
+// eachKind runs a test with deployments of each kind.
+func eachKind(t *testing.T, f func(*testing.T)) {
+	for _, k := range []deploy.Kind{deploy.Checkout, deploy.Composefs} {
+		t.Run(string(k), func(t *testing.T) {
+			if k == deploy.Composefs {
+				if err := open(t, tempDir(t)).Images().Support(); err != nil && os.Getenv("GROVE_CI") == "1" {
+					t.Fatal(err)
+				} else if err != nil {
+					t.Skip(err)
+				}
+			}
+			kind = k
+			defer func() { kind = deploy.Checkout }()
+			f(t)
+		})
+	}
+}
+
+func layOut(st *deploy.Staged, s *deploy.Store, c ostree.Checksum, root tree.Root, f deploy.Final) error {
+	ctx := context.Background()
+	if kind == deploy.Composefs {
+		base := f.BaseCommit
+		if base.IsZero() {
+			base = c
+		}
+		return st.LayOut(ctx, base, c, deploy.Choice{Kind: kind})
+	}
+	return s.Repo().Checkout(ctx, root, st.Root(), repo.CheckoutOptions{UserMode: os.Geteuid() != 0})
+}
+
+// readFile reads a file of a deployment's tree.
+func readFile(t *testing.T, d deploy.Deployment, name string) []byte {
+	t.Helper()
+	f, err := d.OpenTree()
+	must(t, err)
+	defer f.Close()
+	data, err := os.ReadFile(filepath.Join(f.Name(), name))
+	must(t, err)
+	return data
 }
 
 func clean(t *testing.T, s *deploy.Store) {
@@ -171,7 +214,9 @@ func TestValidName(t *testing.T) {
 	}
 }
 
-func TestLife(t *testing.T) {
+func TestLife(t *testing.T) { eachKind(t, testLife) }
+
+func testLife(t *testing.T) {
 	ctx := context.Background()
 	s := open(t, filepath.Join(tempDir(t), "state"))
 	g, err := s.NewGuest(ctx, "web")
@@ -248,7 +293,9 @@ func mustDeployment(t testing.TB, g *deploy.Guest, id int) *deploy.Deployment {
 	return d
 }
 
-func TestGC(t *testing.T) {
+func TestGC(t *testing.T) { eachKind(t, testGC) }
+
+func testGC(t *testing.T) {
 	ctx := context.Background()
 	s := open(t, tempDir(t))
 	g, err := s.NewGuest(ctx, "web")
@@ -270,7 +317,9 @@ func TestGC(t *testing.T) {
 }
 
 // TestVarIsHostile plants links in /var that lead out of it.
-func TestVarIsHostile(t *testing.T) {
+func TestVarIsHostile(t *testing.T) { eachKind(t, testVarIsHostile) }
+
+func testVarIsHostile(t *testing.T) {
 	ctx := context.Background()
 	s := open(t, tempDir(t))
 	g, err := s.NewGuest(ctx, "web")
@@ -292,7 +341,9 @@ func TestVarIsHostile(t *testing.T) {
 }
 
 // TestEtcIsHostile replaces folders of /etc by links that lead out.
-func TestEtcIsHostile(t *testing.T) {
+func TestEtcIsHostile(t *testing.T) { eachKind(t, testEtcIsHostile) }
+
+func testEtcIsHostile(t *testing.T) {
 	ctx := context.Background()
 	s := open(t, tempDir(t))
 	g, err := s.NewGuest(ctx, "web")
@@ -337,8 +388,7 @@ func world(t *testing.T, s *deploy.Store) string {
 		all, err := g.Deployments()
 		must(t, err)
 		for _, d := range all {
-			data, err := os.ReadFile(filepath.Join(d.Root(), "usr/bin/x"))
-			must(t, err)
+			data := readFile(t, d, "usr/bin/x")
 			fmt.Fprintf(&b, "%s %d current=%v x=%s etc=%q\n", n, d.ID, d.Current, data, dump(t, d.Root()+"/etc"))
 		}
 	}
@@ -347,7 +397,9 @@ func world(t *testing.T, s *deploy.Store) string {
 
 // TestEachStepFailing fails each durable step of each change in turn, leaves the rest as a kill would, and demands that
 // the next Open finds the old state or the new one.
-func TestEachStepFailing(t *testing.T) {
+func TestEachStepFailing(t *testing.T) { eachKind(t, testEachStepFailing) }
+
+func testEachStepFailing(t *testing.T) {
 	ctx := context.Background()
 	final := func(s *deploy.Store, name string) (*deploy.Guest, *deploy.Deployment, error) {
 		g, err := s.Guest(name)
@@ -458,7 +510,9 @@ func TestEachStepFailing(t *testing.T) {
 }
 
 // TestAccountsMerge lets a local user, a package's user, and a package that goes meet in /etc/passwd.
-func TestAccountsMerge(t *testing.T) {
+func TestAccountsMerge(t *testing.T) { eachKind(t, testAccountsMerge) }
+
+func testAccountsMerge(t *testing.T) {
 	ctx := context.Background()
 	s := open(t, tempDir(t))
 	g, err := s.NewGuest(ctx, "web")
@@ -506,7 +560,9 @@ func TestAccountsMerge(t *testing.T) {
 }
 
 // TestAttributes compares owner, mode and xattrs of what fills /var, and of /etc, with the tree's.
-func TestAttributes(t *testing.T) {
+func TestAttributes(t *testing.T) { eachKind(t, testAttributes) }
+
+func testAttributes(t *testing.T) {
 	if os.Geteuid() != 0 {
 		if os.Getenv("GROVE_CI") == "1" {
 			t.Fatal("needs root")

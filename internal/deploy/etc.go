@@ -28,21 +28,21 @@ type Report struct {
 	VarFilled    []string // what /var lacked
 }
 
-// Kind of a change in /etc.
-type Kind uint8
+// ChangeKind is the kind of a change in /etc.
+type ChangeKind uint8
 
 const (
-	Added Kind = iota
+	Added ChangeKind = iota
 	Removed
 	Modified
 )
 
-func (k Kind) String() string { return [...]string{"added", "removed", "modified"}[k] }
+func (k ChangeKind) String() string { return [...]string{"added", "removed", "modified"}[k] }
 
 // Change is one local change in /etc against the deployment's defaults.
 type Change struct {
 	Path string // relative to /etc
-	Kind Kind
+	Kind ChangeKind
 }
 
 // threeEtc are the three sides of a merge, each open and listed.
@@ -101,7 +101,12 @@ func sameContent(a, b io.Reader, size int64) (bool, error) {
 // EtcDiff returns what was changed in a deployment's /etc against its defaults, sorted by path. What is below an
 // added or removed directory is not listed by itself.
 func EtcDiff(d Deployment) ([]Change, error) {
-	defaults, err := openDir(filepath.Join(d.Root(), "usr", "etc"))
+	tree, err := d.openDir()
+	if err != nil {
+		return nil, err
+	}
+	defer tree.Close()
+	defaults, err := tree.walkTo("usr/etc")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -171,27 +176,25 @@ func paths(ls ...listing) []string {
 	return out
 }
 
-// makeEtc makes root/etc: a copy of root/usr/etc, with the local changes of the deployment before merged in.
-func (c copier) makeEtc(root string, from *Deployment, r *Report) error {
-	newDir, err := openDir(filepath.Join(root, "usr", "etc"))
-	if errors.Is(err, fs.ErrNotExist) {
-		// As ostree does it: a tree that has only /etc has its defaults there. Without any, /etc holds what was local.
-		if err := os.MkdirAll(filepath.Join(root, "usr"), 0o755); err != nil {
-			return err
-		}
-		err = durable.RenameNoSync(filepath.Join(root, "etc"), filepath.Join(root, "usr", "etc"))
-		if errors.Is(err, fs.ErrNotExist) {
-			err = os.Mkdir(filepath.Join(root, "usr", "etc"), 0o755)
-		}
-		if err != nil {
-			return err
-		}
-		newDir, err = openDir(filepath.Join(root, "usr", "etc"))
-	}
-	if err != nil {
+// defaultsOfEtc sees to it that the defaults of a checked-out tree lie in /usr/etc. As ostree does it: a tree that has
+// only /etc has its defaults there. Without any, /etc holds what was local.
+func defaultsOfEtc(root string) error {
+	defaults := filepath.Join(root, "usr", "etc")
+	if _, err := os.Lstat(defaults); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	defer newDir.Close()
+	if err := os.MkdirAll(filepath.Join(root, "usr"), 0o755); err != nil {
+		return err
+	}
+	err := durable.RenameNoSync(filepath.Join(root, "etc"), defaults)
+	if errors.Is(err, fs.ErrNotExist) {
+		return os.Mkdir(defaults, 0o755)
+	}
+	return err
+}
+
+// makeEtc makes root/etc: a copy of the tree's /usr/etc, with the local changes of the deployment before merged in.
+func (c copier) makeEtc(tree dir, root string, from *Deployment, r *Report) error {
 	top, err := openDir(root)
 	if err != nil {
 		return err
@@ -200,17 +203,35 @@ func (c copier) makeEtc(root string, from *Deployment, r *Report) error {
 	if err := emptyEtc(top); err != nil {
 		return err
 	}
-	n, err := newDir.stat(".")
+	newDir, err := tree.walkTo("usr/etc")
+	if errors.Is(err, fs.ErrNotExist) { // an image of a tree without any
+		newDir, err = c.directory(nil, top, "etc", node{mode: 0o755})
+		if err != nil {
+			return err
+		}
+	} else if err == nil {
+		err = c.copyDefaults(newDir, top)
+	}
 	if err != nil {
 		return err
 	}
-	if err := c.subtree2(newDir, top, "etc", n); err != nil {
-		return fmt.Errorf("copy defaults of /etc: %w", err)
-	}
+	defer newDir.Close()
 	if from == nil {
 		return nil
 	}
 	return c.mergeEtc(top, newDir, from, r)
+}
+
+func (c copier) copyDefaults(newDir, top dir) error {
+	n, err := newDir.stat(".")
+	if err == nil {
+		err = c.subtree2(newDir, top, "etc", n)
+	}
+	if err != nil {
+		newDir.Close()
+		return fmt.Errorf("copy defaults of /etc: %w", err)
+	}
+	return nil
 }
 
 // subtree2 copies the open directory src to name in to.
@@ -257,7 +278,12 @@ func (c copier) mergeEtc(top, newDir dir, from *Deployment, r *Report) (err erro
 		return err
 	}
 	defer t.localDir.Close()
-	t.oldDir, err = openDir(filepath.Join(from.Root(), "usr", "etc"))
+	old, err := from.openDir()
+	if err != nil {
+		return err
+	}
+	defer old.Close()
+	t.oldDir, err = old.walkTo("usr/etc")
 	if err == nil {
 		defer t.oldDir.Close()
 		t.old, err = list(t.oldDir)

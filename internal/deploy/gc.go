@@ -67,6 +67,11 @@ func (s *Store) GC(ctx context.Context, o GCOptions) (GCReport, error) {
 	}
 	if !o.DryRun {
 		s.sweepCache()
+		freed, err := s.images.Sweep()
+		if err != nil {
+			return r, err
+		}
+		r.Bytes += freed
 	}
 	if err := s.gcRefs(o, &r); err != nil {
 		return r, err

@@ -138,9 +138,14 @@ type Deployment struct {
 	Running    bool
 	Staged     bool   // made to become current later, by Finalize
 	Stale      bool   // staged, and the guest changed since: Finalize refuses it
+	Kind       Kind   // Checkout or Composefs
+	Why        string // why it is of that kind
+	Sealed     bool   // of kind Composefs: the kernel verifies each file with fs-verity
 	Damaged    string // why its record can not be read: then only ID, Current and Running are known; "" = it can
 
-	dir string
+	dir     string
+	images  []imageRecord
+	objects []string // folders of the repository's objects
 }
 
 // record is deployment.json.
@@ -153,6 +158,11 @@ type record struct {
 	BaseCommit string `json:"base_commit,omitempty"`
 	Pinned     bool   `json:"pinned"`
 	From       int    `json:"from,omitempty"` // the deployment that was current before
+	Kind       Kind   `json:"kind,omitempty"` // empty = checkout
+	Why        string `json:"why,omitempty"`
+	Sealed     bool   `json:"sealed,omitempty"`
+
+	Images []imageRecord `json:"images,omitempty"` // of kind composefs, the topmost first
 }
 
 func (r record) encode() []byte {
@@ -163,7 +173,8 @@ func (r record) encode() []byte {
 	return append(data, '\n')
 }
 
-// Root is the path of the deployment's tree.
+// Root is the path of the deployment's tree. Of kind Composefs it has nothing but the deployment's /etc: the tree is
+// mounted there, or elsewhere, by who uses it (Mount, OpenTree).
 func (d Deployment) Root() string { return filepath.Join(d.dir, "root") }
 
 // RunLock is the file that whoever runs something in the deployment holds a shared lock on (durable.Acquire).
@@ -298,6 +309,9 @@ func (g *Guest) deployment(id int, used roots) (*Deployment, error) {
 		return nil, fmt.Errorf("guest %s: deployment %d: %w", g.name, id, err)
 	}
 	d.Pinned, d.Version, d.BaseRef, d.BaseCommit, d.From = r.Pinned, r.Version, r.BaseRef, r.BaseCommit, r.From
+	if err := d.setKind(r, g.store); err != nil {
+		return nil, fmt.Errorf("guest %s: deployment %d: %w", g.name, id, err)
+	}
 	current, err := g.currentID()
 	d.Staged = g.stagedID() == id && !d.Current
 	d.Stale = d.Staged && (err != nil || d.From != current)
@@ -332,7 +346,7 @@ func locked(path string) bool {
 
 func (d Deployment) record() record {
 	return record{ID: d.ID, Commit: d.Commit.String(), Created: d.Created.UTC().Format(time.RFC3339Nano), Version: d.Version,
-		BaseRef: d.BaseRef, BaseCommit: d.BaseCommit, Pinned: d.Pinned, From: d.From}
+		BaseRef: d.BaseRef, BaseCommit: d.BaseCommit, Pinned: d.Pinned, From: d.From, Kind: d.Kind, Why: d.Why, Sealed: d.Sealed, Images: d.images}
 }
 
 // Pin keeps a deployment from GC, or lets it go.

@@ -18,16 +18,18 @@ type inode struct{ dev, ino uint64 }
 // A deployment that is among them is in use, whoever started that: chroot, systemd-nspawn, a RootDirectory= unit.
 type roots struct {
 	inodes map[inode]bool
-	mounts []string // what of its file system each mount shows
+	mounts []string        // what of its file system each mount shows
+	names  map[string]bool // what mounts of images are called
 }
 
 // inUse looks at the processes and mounts of this moment.
 //
 //	source  linux Documentation/filesystems/proc.rst (root, mountinfo)
 func inUse() roots {
-	r := roots{inodes: map[inode]bool{}}
+	r := roots{inodes: map[inode]bool{}, names: map[string]bool{}}
 	ents, _ := os.ReadDir("/proc") // no /proc: nothing to learn
 	own, _ := inodeOf("/")
+	seen := map[string]bool{}
 	for _, e := range ents {
 		if _, err := strconv.Atoi(e.Name()); err != nil {
 			continue
@@ -35,14 +37,28 @@ func inUse() roots {
 		if in, ok := inodeOf("/proc/" + e.Name() + "/root/."); ok && in != own {
 			r.inodes[in] = true
 		}
-	}
-	data, _ := os.ReadFile("/proc/self/mountinfo")
-	for _, line := range strings.Split(string(data), "\n") {
-		if f := strings.Fields(line); len(f) > 4 && f[3] != "/" {
-			r.mounts = append(r.mounts, f[3])
+		if ns, err := os.Readlink("/proc/" + e.Name() + "/ns/mnt"); err == nil && !seen[ns] {
+			seen[ns] = true
+			r.addMounts("/proc/" + e.Name() + "/mountinfo")
 		}
 	}
+	r.addMounts("/proc/self/mountinfo")
 	return r
+}
+
+// addMounts takes a mount namespace's mounts. Of a deployment of images every place where it is mounted has its name.
+func (r *roots) addMounts(table string) {
+	data, _ := os.ReadFile(table)
+	for _, line := range strings.Split(string(data), "\n") {
+		f := strings.Fields(line)
+		if len(f) > 4 && f[3] != "/" {
+			r.mounts = append(r.mounts, f[3])
+		}
+		if _, after, ok := strings.Cut(line, " - overlay grove:"); ok {
+			name, _, _ := strings.Cut(after, " ")
+			r.names["grove:"+unescapeMount(name)] = true
+		}
+	}
 }
 
 func inodeOf(path string) (inode, bool) {
@@ -56,6 +72,9 @@ func inodeOf(path string) (inode, bool) {
 // uses reports whether a deployment's tree is among them.
 func (r roots) uses(guest string, d Deployment) bool {
 	if in, ok := inodeOf(d.Root()); ok && r.inodes[in] {
+		return true
+	}
+	if r.names[mountName(d.dir)] {
 		return true
 	}
 	tail := filepath.Join("/", guest, "deployments", strconv.Itoa(d.ID), "root")

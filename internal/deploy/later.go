@@ -70,7 +70,12 @@ func (g *Guest) Finalize(ctx context.Context, before func() error) (Report, erro
 	if err := os.RemoveAll(etc); err != nil {
 		return r, err
 	}
-	if err := g.store.copier().makeEtc(d.Root(), from, &r); err != nil {
+	tree, err := d.openDir()
+	if err != nil {
+		return r, err
+	}
+	defer tree.Close()
+	if err := g.store.copier().makeEtc(tree, d.Root(), from, &r); err != nil {
 		return r, fmt.Errorf("finalize deployment %d of guest %s: %w", d.ID, g.name, err)
 	}
 	if err := durable.SyncFS(d.dir); err != nil {
@@ -79,7 +84,7 @@ func (g *Guest) Finalize(ctx context.Context, before func() error) (Report, erro
 	if err := before(); err != nil {
 		return r, fmt.Errorf("finalize deployment %d of guest %s: %w", d.ID, g.name, err)
 	}
-	if r.VarFilled, err = g.store.fillVar(d.Root(), g.VarDir()); err != nil {
+	if r.VarFilled, err = g.store.fillVar(tree, g.VarDir()); err != nil {
 		return r, fmt.Errorf("finalize deployment %d of guest %s: fill /var: %w", d.ID, g.name, err)
 	}
 	if err := g.SetCurrent(ctx, d.ID); err != nil {

@@ -20,10 +20,13 @@ import (
 type Staged struct {
 	ID int
 
-	guest *Guest
-	dir   string
-	hold  *os.File // the folder, locked while we live
-	done  bool
+	guest  *Guest
+	dir    string
+	hold   *os.File // the folder, locked while we live
+	done   bool
+	choice Choice
+	images []imageRecord // LayOut
+	sealed bool
 }
 
 // Final is what makes a staged deployment complete.
@@ -56,7 +59,7 @@ func (g *Guest) Stage(ctx context.Context) (*Staged, error) {
 	if err != nil {
 		return nil, err
 	}
-	st := &Staged{ID: id, guest: g}
+	st := &Staged{ID: id, guest: g, choice: Choice{Kind: Checkout}}
 	st.dir = filepath.Join(g.deploymentsDir(), stagePrefix+strconv.Itoa(id)+"-"+strconv.Itoa(os.Getpid()))
 	if err := os.Mkdir(st.dir, 0o755); err != nil {
 		return nil, fmt.Errorf("stage deployment %d of guest %s: %w", id, g.name, err)
@@ -74,11 +77,33 @@ func (st *Staged) lock() (err error) {
 	return durable.LockDir(int(st.hold.Fd()))
 }
 
-// Root is where the caller checks out the tree; it does not exist yet.
+// Root is where the caller checks out the tree, unless it has LayOut make images; it does not exist yet.
 func (st *Staged) Root() string { return filepath.Join(st.dir, "root") }
 
 // Scratch is a folder on the same file system that goes away at the end.
 func (st *Staged) Scratch() string { return filepath.Join(st.dir, "scratch") }
+
+// CheckedOut says why the tree is checked out at Root.
+func (st *Staged) CheckedOut(c Choice) { st.choice = c }
+
+// openDir opens the tree that was checked out or has images.
+func (st *Staged) openDir() (dir, error) {
+	m, err := st.Mount()
+	if err != nil {
+		return dir{}, err
+	}
+	if m == nil {
+		if err := defaultsOfEtc(st.Root()); err != nil {
+			return dir{}, err
+		}
+		return openDir(st.Root())
+	}
+	f, err := m.Open()
+	if err != nil {
+		return dir{}, err
+	}
+	return dir{f, st.Root()}, nil
+}
 
 // Abort removes what was built. After Finish it does nothing.
 func (st *Staged) Abort() error {
@@ -116,7 +141,12 @@ func (st *Staged) finish(ctx context.Context, f Final, r *Report) error {
 	if _, err := os.Lstat(st.Root()); err != nil {
 		return err
 	}
-	if err := g.store.copier().makeEtc(st.Root(), f.MergeFrom, r); err != nil {
+	tree, err := st.openDir()
+	if err != nil {
+		return err
+	}
+	defer tree.Close()
+	if err := g.store.copier().makeEtc(tree, st.Root(), f.MergeFrom, r); err != nil {
 		return err
 	}
 	if err := st.write(f); err != nil {
@@ -134,7 +164,7 @@ func (st *Staged) finish(ctx context.Context, f Final, r *Report) error {
 		}
 	}
 	if !f.Later {
-		filled, err := g.store.fillVar(st.Root(), g.VarDir())
+		filled, err := g.store.fillVar(tree, g.VarDir())
 		r.VarFilled = filled
 		if err != nil {
 			return fmt.Errorf("fill /var: %w", err)
@@ -145,13 +175,16 @@ func (st *Staged) finish(ctx context.Context, f Final, r *Report) error {
 
 // write puts everything of the deployment beside its root.
 func (st *Staged) write(f Final) error {
-	if err := ensureMountPoints(st.Root()); err != nil {
-		return err
+	if st.images == nil {
+		if err := ensureMountPoints(st.Root()); err != nil {
+			return err
+		}
 	}
 	if err := os.RemoveAll(st.Scratch()); err != nil {
 		return err
 	}
-	rec := record{ID: st.ID, Commit: f.Commit.String(), Created: f.Created.UTC().Format(time.RFC3339Nano), Version: f.Version, BaseRef: f.BaseRef, Pinned: f.Pin}
+	rec := record{ID: st.ID, Commit: f.Commit.String(), Created: f.Created.UTC().Format(time.RFC3339Nano), Version: f.Version, BaseRef: f.BaseRef, Pinned: f.Pin,
+		Kind: st.choice.Kind, Why: st.choice.Why, Sealed: st.sealed, Images: st.images}
 	if !f.BaseCommit.IsZero() {
 		rec.BaseCommit = f.BaseCommit.String()
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"grove/internal/durable"
+	"grove/internal/image"
 	"grove/internal/repo"
 )
 
@@ -27,6 +28,8 @@ type Store struct {
 	root string
 	o    Options
 	repo *repo.Repo
+
+	images *image.Store
 }
 
 // Open opens the state root, making what is missing of it below root (and root itself). What killed runs left is
@@ -45,6 +48,7 @@ func Open(root string, o Options) (*Store, error) {
 	if err := s.openRepo(); err != nil {
 		return nil, fmt.Errorf("open state root %s: %w", root, err)
 	}
+	s.images = image.New(s.repo, filepath.Join(s.CacheDir(), "images"))
 	if some, err := s.leftovers(); err != nil || !some {
 		return s, err
 	}

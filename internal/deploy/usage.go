@@ -158,10 +158,24 @@ func (s *Store) folderBytes(deployment string) (sum int64) {
 		if !d.IsDir() && strings.HasPrefix(path, root+"/") && !strings.HasPrefix(path, etc+"/") {
 			return nil
 		}
+		if filepath.Dir(path) == filepath.Join(dir, imagesDir) && linksOf(path) == 2 {
+			var st unix.Stat_t // the second link is the cache's, which counts for nobody
+			_ = unix.Lstat(path, &st)
+			sum += st.Blocks * 512
+			return nil
+		}
 		sum += ownBytes(path)
 		return nil
 	})
 	return sum
+}
+
+func linksOf(path string) uint64 {
+	var st unix.Stat_t
+	if unix.Lstat(path, &st) != nil {
+		return 0
+	}
+	return uint64(st.Nlink)
 }
 
 // ownBytes is what a file or directory takes, nothing where it has further hard links.

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"sort"
 
 	"golang.org/x/sys/unix"
@@ -23,12 +22,12 @@ const fillTmp = ".grove-tmp-fill"
 
 func (s *Store) copier() copier { return copier{owners: s.o.AsRoot && os.Geteuid() == 0} }
 
-// fillVar brings into /var what root's factory has and /var lacks. Nothing that is there is changed, and no link
+// fillVar brings into /var what the tree's factory has and /var lacks. Nothing that is there is changed, and no link
 // that lies there is followed: /var belongs to the guest, who may be hostile and at work meanwhile.
 //
 //	shape   the paths of what was made, sorted; of a new directory with its content each entry
-func (s *Store) fillVar(root, varDir string) ([]string, error) {
-	factory, err := openDir(filepath.Join(root, "usr", "share", "factory", "var"))
+func (s *Store) fillVar(tree dir, varDir string) ([]string, error) {
+	factory, err := tree.walkTo("usr/share/factory/var")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

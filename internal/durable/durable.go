@@ -12,6 +12,7 @@ package durable
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -38,7 +39,17 @@ func IsLeftover(name string) bool {
 //	shape   perm is set exactly, whatever the umask
 //	errors  of the operating system; path is then untouched
 func WriteFile(path string, data []byte, perm fs.FileMode) error {
-	tmp, err := writeTemp(path, data, perm)
+	return Write(path, perm, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
+}
+
+// Write is WriteFile of what f writes.
+//
+//	errors  those of f, and of the operating system; path is then untouched
+func Write(path string, perm fs.FileMode, f func(io.Writer) error) error {
+	tmp, err := writeTemp(path, perm, f)
 	if err != nil {
 		return err
 	}
@@ -49,8 +60,8 @@ func WriteFile(path string, data []byte, perm fs.FileMode) error {
 	return nil
 }
 
-// writeTemp writes data into a synced new file beside path and returns its name.
-func writeTemp(path string, data []byte, perm fs.FileMode) (string, error) {
+// writeTemp makes a synced new file beside path of what fill writes and returns its name.
+func writeTemp(path string, perm fs.FileMode, fill func(io.Writer) error) (string, error) {
 	if err := step("create", path); err != nil {
 		return "", err
 	}
@@ -58,7 +69,7 @@ func writeTemp(path string, data []byte, perm fs.FileMode) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	_, err = f.Write(data)
+	err = fill(f)
 	if err == nil {
 		err = f.Chmod(perm)
 	}

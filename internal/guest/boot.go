@@ -28,7 +28,7 @@ func (e Env) running(name string, id int) (*deploy.Guest, *deploy.Deployment, er
 }
 
 func machineOf(g *deploy.Guest, d *deploy.Deployment) machine.Guest {
-	return machine.Guest{Name: g.Name(), Root: d.Root(), Var: g.VarDir(), RunLock: d.RunLock()}
+	return machine.Guest{Name: g.Name(), Root: d.Root(), Image: d.Mount(), Var: g.VarDir(), RunLock: d.RunLock()}
 }
 
 // Mount mounts a guest's tree (deployment id, 0 = the current one) at a folder of this host; see machine.MountTree.
@@ -163,8 +163,13 @@ func Service(ctx context.Context, e Env, name, unit string, h Host, o ServiceOpt
 		return machine.Service{}, Enabled{}, err
 	}
 	h = h.orDefault()
+	tree, err := d.OpenTree()
+	if err != nil {
+		return machine.Service{}, Enabled{}, err
+	}
+	defer tree.Close()
 	s, err := machine.MakeService(machine.ServiceOptions{
-		Guest: machineOf(g, d), GuestDir: g.Dir(), StateRoot: e.Store.Root(), Program: h.Program, Unit: unit, UnitDir: h.UnitDir, Without: o.Without, Bind: o.Bind, AtBoot: o.AtBoot, Restart: o.Restart,
+		Guest: machineOf(g, d), Tree: tree.Name(), GuestDir: g.Dir(), StateRoot: e.Store.Root(), Program: h.Program, Unit: unit, UnitDir: h.UnitDir, Without: o.Without, Bind: o.Bind, AtBoot: o.AtBoot, Restart: o.Restart,
 	})
 	if err != nil || o.Print {
 		return s, Enabled{Guest: name, Unit: s.Name, Written: []string{}}, err
@@ -182,5 +187,10 @@ func Services(e Env, name string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return machine.ListServices(d.Root())
+	tree, err := d.OpenTree()
+	if err != nil {
+		return nil, err
+	}
+	defer tree.Close()
+	return machine.ListServices(tree.Name())
 }

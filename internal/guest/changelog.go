@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sort"
 
+	"grove/internal/deploy"
 	"grove/internal/rpm"
 )
 
@@ -22,14 +23,14 @@ type ChangeEntry struct {
 	Text string `json:"text"`
 }
 
-// changelogs gives for every package that is there in both roots in different versions what the newer one says more;
+// changelogs gives for every package that is there in both deployments in different versions what the newer one says more;
 // for a downgrade that is what is lost.
-func changelogs(from, to string) ([]Changelog, error) {
-	a, err := installedHeaders(from)
+func (e Env) changelogs(from, to deploy.Deployment) ([]Changelog, error) {
+	a, err := e.headers(from)
 	if err != nil {
 		return nil, err
 	}
-	b, err := installedHeaders(to)
+	b, err := e.headers(to)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"grove/internal/compose"
 	"grove/internal/deploy"
 	"grove/internal/manifest"
+	"grove/internal/ostree"
 	"grove/internal/rpm"
 	"grove/internal/rpmdb"
 	"grove/internal/tree"
@@ -48,12 +49,7 @@ func Installed(root string) ([]rpm.NEVRA, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := make([]rpm.NEVRA, 0, len(headers))
-	for _, h := range headers {
-		out = append(out, h.NEVRA())
-	}
-	sort.Slice(out, func(i, j int) bool { return out[i].String() < out[j].String() })
-	return out, nil
+	return nevras(headers), nil
 }
 
 // installedHeaders are the headers of a root's rpmdb; none where there is no rpmdb.
@@ -95,31 +91,18 @@ func ownDir(root, place string) (string, bool) {
 	return dir, true
 }
 
-func diffRoots(from, to string) (PackageDiff, error) {
-	var a, b []rpm.NEVRA
-	var err error
-	if from != "" {
-		if a, err = Installed(from); err != nil {
-			return PackageDiff{}, err
-		}
-	}
-	if b, err = Installed(to); err != nil {
-		return PackageDiff{}, err
-	}
-	return diffPackages(a, b), nil
-}
-
 // packageDiff compares the staged deployment with the current one; that of a new guest with its base. It counts
 // what is installed.
-func packageDiff(cur *deploy.Deployment, st *deploy.Staged, l manifest.Lock) (PackageDiff, int, error) {
-	now, err := Installed(st.Root())
+func (e Env) packageDiff(cur *deploy.Deployment, commit ostree.Checksum, l manifest.Lock) (PackageDiff, int, error) {
+	headers, err := e.headersIn(commit)
+	now := nevras(headers)
 	if err != nil {
 		return PackageDiff{}, 0, err
 	}
 	if cur == nil {
 		return diffPackages(baseOf(now, l), now), len(now), nil
 	}
-	before, err := Installed(cur.Root())
+	before, err := e.installed(*cur)
 	return diffPackages(before, now), len(now), err
 }
 
@@ -238,7 +221,7 @@ func Compare(e Env, name string, from, to int) (Diff, error) {
 		if older, _, err = r.Tree(a.Commit); err != nil {
 			return d, err
 		}
-		if d.Packages, err = diffRoots(a.Root(), b.Root()); err != nil {
+		if d.Packages, err = e.diffDeployments(*a, *b); err != nil {
 			return d, err
 		}
 	default:
@@ -278,7 +261,7 @@ func (d *Diff) AddChangelogs(e Env) error {
 	if err != nil {
 		return err
 	}
-	d.Changelogs, err = changelogs(a.Root(), b.Root())
+	d.Changelogs, err = e.changelogs(*a, *b)
 	return err
 }
 

@@ -45,8 +45,10 @@ type Options struct {
 	Pull       bool     // ask the base's remote for a new commit
 	Lock       *manifest.Lock
 	Edits      Edits
-	Unprotect  bool // let protected packages go
-	Stage      bool // make the deployment, but leave the current one current: Finalize changes that
+	Unprotect  bool        // let protected packages go
+	Deploy     deploy.Kind // how the new deployment lies on disk; "" = as the state root says
+	kind       deploy.Kind // what Deploy comes to here; "" = nobody asked
+	Stage      bool        // make the deployment, but leave the current one current: Finalize changes that
 }
 
 // Change is what an operation did, or would do.
@@ -220,7 +222,7 @@ func Rollback(ctx context.Context, e Env, name string, id int) (Change, error) {
 	if err != nil {
 		return Change{}, err
 	}
-	diff, err := diffRoots(from.Root(), to.Root())
+	diff, err := e.diffDeployments(from, to)
 	if err != nil && e.describe(from).Damaged == "" {
 		return Change{}, err
 	}
@@ -259,11 +261,11 @@ func Finalize(ctx context.Context, e Env, name string) (Change, error) {
 	if to == nil || to.Stale {
 		return Change{}, fmt.Errorf("guest %s has no staged deployment that was made from its current one, %d; grove upgrade --stage makes one: %w", name, from.ID, ErrUnsuited)
 	}
-	diff, err := diffRoots(from.Root(), to.Root())
+	diff, err := e.diffDeployments(*from, *to)
 	if err != nil {
 		return Change{}, err
 	}
-	h := hooked{guest: g, id: to.ID, from: from.ID, root: to.Root()}
+	h := hooked{guest: g, id: to.ID, from: from.ID, root: to.Root(), image: to.Mount()}
 	rep, err := g.Finalize(ctx, func() error { return e.runHooks(ctx, hookBefore, h) })
 	if err != nil {
 		return Change{}, err

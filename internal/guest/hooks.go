@@ -31,6 +31,16 @@ type hooked struct {
 	guest    *deploy.Guest
 	id, from int
 	root     string
+	image    *sandbox.Image // what is mounted on root for the hooks; nil = the tree lies there
+}
+
+// mounts are what hooks see of the tree beside what the host has.
+func (h hooked) mounts() []sandbox.HostMount {
+	if h.image == nil {
+		return nil
+	}
+	etc := filepath.Join(h.root, "etc")
+	return []sandbox.HostMount{{Image: h.image, At: h.root, ReadOnly: true}, {Source: etc, At: etc}}
 }
 
 // hooks are the executables of the host's hooks folder, then of its folder for this guest, then of the one in the state
@@ -72,7 +82,7 @@ func (e Env) runHooks(ctx context.Context, phase string, h hooked) error {
 	}
 	for _, path := range list {
 		// timeout(1) ends what the hook started, too.
-		_, err := sandbox.HostTool(ctx, nil, "timeout", "--kill-after=5", strconv.Itoa(hookSeconds), "env",
+		_, err := sandbox.HostToolIn(ctx, h.mounts(), nil, "timeout", "--kill-after=5", strconv.Itoa(hookSeconds), "env",
 			"GROVE_PHASE="+phase, "GROVE_GUEST="+h.guest.Name(), "GROVE_DEPLOYMENT="+strconv.Itoa(h.id), "GROVE_PREVIOUS="+strconv.Itoa(h.from),
 			"GROVE_TREE="+h.root, "GROVE_VAR="+h.guest.VarDir(), "GROVE_ROOT="+e.Store.Root(), path, phase)
 		if err != nil {

@@ -38,12 +38,19 @@ func (e Env) make(ctx context.Context, g *deploy.Guest, m manifest.Manifest, o O
 	if cur != nil {
 		c.From = cur.ID
 	}
+	choice, err := e.Store.Choose(o.Deploy)
+	if err != nil {
+		return c, err
+	}
+	if o.Deploy != "" {
+		o.kind = choice.Kind
+	}
 	st, err := g.Stage(ctx)
 	if err != nil {
 		return c, err
 	}
 	defer st.Abort()
-	res, err := e.compose(ctx, g, cur, m, composeInput{base: base, previous: previous, options: o, staged: st})
+	res, err := e.compose(ctx, g, cur, m, composeInput{base: base, previous: previous, options: o, staged: st, kind: choice.Kind})
 	if err != nil {
 		return c, err
 	}
@@ -65,7 +72,7 @@ func (e Env) make(ctx context.Context, g *deploy.Guest, m manifest.Manifest, o O
 		c.Unchanged, c.Staged = true, waiting.ID
 		return c, nil
 	}
-	if c.Packages, c.Installed, err = packageDiff(cur, st, res.Lock); err != nil {
+	if c.Packages, c.Installed, err = e.packageDiff(cur, res.Commit, res.Lock); err != nil {
 		return c, err
 	}
 	if o.DryRun {
@@ -75,7 +82,13 @@ func (e Env) make(ctx context.Context, g *deploy.Guest, m manifest.Manifest, o O
 	if err != nil {
 		return c, err
 	}
+	if err := layOut(ctx, st, base.Commit, res.Commit, choice); err != nil {
+		return c, err
+	}
 	h := hooked{guest: g, id: st.ID, from: c.From, root: st.Root()}
+	if h.image, err = st.Mount(); err != nil {
+		return c, err
+	}
 	rep, err := st.Finish(ctx, deploy.Final{
 		Before: func() error { return e.runHooks(ctx, hookBefore, h) },
 		Commit: res.Commit, Manifest: m.Encode(), Lock: res.Lock.Encode(), Log: res.ScriptLog, Created: e.Now(), Version: res.Lock.CommitVersion,
@@ -95,7 +108,7 @@ func (e Env) make(ctx context.Context, g *deploy.Guest, m manifest.Manifest, o O
 	if err != nil {
 		return c, err
 	}
-	h.root = now.Root()
+	h.root, h.image = now.Root(), now.Mount()
 	if err := e.checkAfter(ctx, h); err != nil {
 		return c, errors.Join(err, undo())
 	}
@@ -103,6 +116,15 @@ func (e Env) make(ctx context.Context, g *deploy.Guest, m manifest.Manifest, o O
 	c.Etc = etcReport(rep)
 	c.VarFilled = len(rep.VarFilled)
 	return c, nil
+}
+
+// layOut makes of what was composed what the deployment's kind asks for. A checkout is there already.
+func layOut(ctx context.Context, st *deploy.Staged, base, commit ostree.Checksum, c deploy.Choice) error {
+	if c.Kind == deploy.Composefs {
+		return st.LayOut(ctx, base, commit, c)
+	}
+	st.CheckedOut(c)
+	return nil
 }
 
 // dropStaged removes a deployment that was staged, in whose place another is now.
@@ -165,9 +187,9 @@ func keepRepoFiles(g *deploy.Guest, files []string) (undo func() error, err erro
 	return undo, nil
 }
 
-// sameIntent is true when the manifest says what the deployment's own says.
+// sameIntent is true when the manifest says what the deployment's own says, and nobody asked for another kind.
 func (o Options) sameIntent(cur *deploy.Deployment, m manifest.Manifest) bool {
-	if cur == nil {
+	if cur == nil || o.kind != "" && o.kind != cur.Kind {
 		return false
 	}
 	old, err := cur.Manifest()
@@ -243,6 +265,7 @@ type composeInput struct {
 	previous *manifest.Lock
 	options  Options
 	staged   *deploy.Staged
+	kind     deploy.Kind
 }
 
 // compose makes the guest's commit and leaves it checked out in the staged root.
@@ -258,12 +281,22 @@ func (e Env) compose(ctx context.Context, g *deploy.Guest, cur *deploy.Deploymen
 		Client: e.Client, Base: &in.base, Lock: in.options.Lock, Previous: in.previous, LocalFiles: in.options.LocalFiles,
 		Newest: in.options.Pull && cur != nil, Refresh: in.options.Refresh, Offline: e.Offline, NoGPGCheck: e.NoGPGCheck, Solve: e.Solve, Progress: e.Progress,
 	}
+	if in.kind == deploy.Composefs {
+		o.Checkout = ""
+		if images := e.Store.Images(); images.SupportScratch() == nil {
+			o.Images = images
+		}
+	}
 	if cur != nil {
 		o.Unchanged = func(inputs string) bool {
 			return in.previous != nil && in.previous.Inputs == inputs && in.options.sameIntent(cur, m)
 		}
 	}
-	v := view{r: r, base: baseTree, cur: cur}
+	v, done, err := e.viewOf(baseTree, cur)
+	if err != nil {
+		return compose.Result{}, err
+	}
+	defer done()
 	if !in.options.Unprotect {
 		if o.Protected, err = v.protected(); err != nil {
 			return compose.Result{}, fmt.Errorf("protected packages: %w", err)
@@ -301,6 +334,9 @@ func (e Env) bare(ctx context.Context, cur *deploy.Deployment, same bool, o comp
 	}
 	if same && cur.Commit == o.Base.Commit {
 		res.Unchanged = true
+		return res, nil
+	}
+	if o.Checkout == "" {
 		return res, nil
 	}
 	return res, compose.CheckOut(ctx, o.Repo, res.Root, o.Checkout)

@@ -67,7 +67,7 @@ func History(e Env, name string) ([]HistoryEntry, error) {
 	for i, d := range all {
 		h := HistoryEntry{Deployment: e.describe(d)}
 		if i > 0 && h.Damaged == "" {
-			if h.Changes, err = diffRoots(all[i-1].Root(), d.Root()); err != nil {
+			if h.Changes, err = e.diffDeployments(all[i-1], d); err != nil {
 				h.Changes = PackageDiff{} // the one before is damaged, and says so itself
 			}
 		}
@@ -103,12 +103,17 @@ func Search(ctx context.Context, e Env, name, word string) ([]Found, error) {
 	if err != nil {
 		return nil, err
 	}
-	sources, readKey, err := e.sources(ctx, g, view{r: e.Store.Repo(), base: t, cur: cur}, m, nil)
+	v, done, err := e.viewOf(t, cur)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	sources, readKey, err := e.sources(ctx, g, v, m, nil)
 	if err != nil {
 		return nil, err
 	}
 	have := map[string]bool{}
-	installed, err := Installed(cur.Root())
+	installed, err := e.installed(*cur)
 	if err != nil {
 		return nil, err
 	}
@@ -302,7 +307,7 @@ func Run(ctx context.Context, e Env, name string, id int, c machine.Command) (in
 	if err != nil {
 		return 0, err
 	}
-	return machine.Run(ctx, machine.Guest{Name: name, Root: d.Root(), Var: g.VarDir(), RunLock: d.RunLock()}, c)
+	return machine.Run(ctx, machineOf(g, d), c)
 }
 
 // ScriptLog is what the scriptlets of a deployment ran and printed.

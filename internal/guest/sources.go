@@ -77,7 +77,21 @@ func (e Env) pullProgress() func(pull.Event) {
 type view struct {
 	r    *repo.Repo
 	base *tree.Tree
-	cur  *deploy.Deployment
+	own  string // the tree of the current deployment with its /etc; "" = there is none
+}
+
+// viewOf is the view of a guest that is to stand on base; cur may be nil. done gives back what it holds.
+func (e Env) viewOf(base *tree.Tree, cur *deploy.Deployment) (v view, done func(), err error) {
+	v = view{r: e.Store.Repo(), base: base}
+	if cur == nil {
+		return v, func() {}, nil
+	}
+	t, err := cur.OpenTree()
+	if err != nil {
+		return v, nil, err
+	}
+	v.own = t.Name()
+	return v, func() { t.Close() }, nil
 }
 
 // repoFiles are the .repo files of the target: those of its base, with the changes made in the guest.
@@ -105,10 +119,10 @@ func (v view) repoFiles() (map[string][]byte, error) {
 // localDir names the entries of a directory of the guest's own /etc.
 func (v view) localDir(name string) (map[string]bool, error) {
 	out := map[string]bool{}
-	if v.cur == nil {
+	if v.own == "" {
 		return out, nil
 	}
-	d, err := openIn(v.cur.Root(), name, true)
+	d, err := openIn(v.own, name, true)
 	if errors.Is(err, fs.ErrNotExist) {
 		return out, nil
 	}
@@ -149,7 +163,7 @@ func (v view) file(name string) ([]byte, error) {
 	inTree := name
 	if rest, ok := strings.CutPrefix(name, "etc/"); ok {
 		inTree = "usr/etc/" + rest
-		if v.cur != nil {
+		if v.own != "" {
 			data, changed, err := v.local(name, inTree)
 			if err != nil {
 				return nil, fmt.Errorf("guest's /%s: %w", name, err)
@@ -165,7 +179,7 @@ func (v view) file(name string) ([]byte, error) {
 
 // local compares a file of the guest's /etc with its default; nil data: it was removed.
 func (v view) local(name, inTree string) (data []byte, changed bool, err error) {
-	root := v.cur.Root()
+	root := v.own
 	if link := linkIn(root, name); link != "" && link == linkIn(root, inTree) {
 		return nil, false, nil // its own place decides where a relative link leads, so the contents cannot be compared
 	}

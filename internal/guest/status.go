@@ -47,6 +47,9 @@ type Deployment struct {
 	Packages int       `json:"packages"`
 	Layered  []string  `json:"layered"`
 	BaseRef  string    `json:"base_ref"`
+	Kind     string    `json:"kind,omitempty"`    // checkout or composefs
+	Why      string    `json:"why,omitempty"`     // why it is of that kind
+	Sealed   bool      `json:"sealed,omitempty"`  // the kernel verifies every file with fs-verity
 	Damaged  string    `json:"damaged,omitempty"` // why it can not be read or used as it is
 
 	Bytes *deploy.Usage `json:"bytes,omitempty"` // set by Measure
@@ -166,6 +169,7 @@ func (e Env) describe(d deploy.Deployment) Deployment {
 	out := Deployment{
 		ID: d.ID, Commit: d.Commit.String(), Version: d.Version, Created: d.Created.UTC().Truncate(time.Second), Current: d.Current,
 		Pinned: d.Pinned, Running: d.Running, Staged: d.Staged && !d.Stale, BaseRef: d.BaseRef, Layered: []string{}, Damaged: d.Damaged,
+		Kind: string(d.Kind), Why: d.Why, Sealed: d.Sealed,
 	}
 	if d.Damaged != "" {
 		return out
@@ -177,7 +181,7 @@ func (e Env) describe(d deploy.Deployment) Deployment {
 	for _, p := range l.Packages {
 		out.Layered = append(out.Layered, p.NEVRA)
 	}
-	installed, err := Installed(d.Root())
+	installed, err := e.installed(d)
 	if err == nil && len(installed) == 0 {
 		err = e.wantsNoPackages(d)
 	}
@@ -214,7 +218,7 @@ func (e Env) againstBase(d *deploy.Deployment) (*tree.Tree, PackageDiff, error) 
 	if err != nil {
 		return nil, PackageDiff{}, err
 	}
-	have, err := Installed(d.Root())
+	have, err := e.installed(*d)
 	if err != nil {
 		return nil, PackageDiff{}, err
 	}
@@ -273,7 +277,7 @@ func Why(e Env, name, pkg string) ([]Reason, error) {
 	if err != nil {
 		return nil, err
 	}
-	headers, err := installedHeaders(d.Root())
+	headers, err := e.headers(*d)
 	if err != nil {
 		return nil, err
 	}

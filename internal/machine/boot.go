@@ -128,7 +128,7 @@ func RunBoot(ctx context.Context, g Guest, guestDir string, b Boot) (int, error)
 		}
 		defer lock.Release()
 	}
-	tree := sandbox.HostMount{Source: g.Root, At: at.Root, ReadOnly: true, Sealed: at.Empty}
+	tree := g.tree(at.Root, at.Empty)
 	if b.PrivateUsers {
 		tree.Sealed = "" // an overlay cannot map ids; and in a user namespace nobody can take a mount's read-only flag away
 	}
@@ -143,6 +143,14 @@ func RunBoot(ctx context.Context, g Guest, guestDir string, b Boot) (int, error)
 		return code, fmt.Errorf("boot %s: %w", g.Name, err)
 	}
 	return code, nil
+}
+
+// tree is the mount of the guest's tree, which nobody can write to.
+func (g Guest) tree(at, empty string) sandbox.HostMount {
+	if g.Image != nil {
+		return sandbox.HostMount{Image: g.Image, At: at, ReadOnly: true}
+	}
+	return sandbox.HostMount{Source: g.Root, At: at, ReadOnly: true, Sealed: empty}
 }
 
 // MountTree mounts the guest's tree at dir for everybody on this host to see: sealed, with its /etc and the guest's /var.
@@ -163,7 +171,7 @@ func MountTree(g Guest, guestDir, dir string) error {
 		return fmt.Errorf("mount %s on %s: want an empty folder", g.Name, dir)
 	}
 	err := sandbox.MountHost([]sandbox.HostMount{
-		{Source: g.Root, At: dir, ReadOnly: true, Sealed: at.Empty},
+		g.tree(dir, at.Empty),
 		{Source: filepath.Join(g.Root, "etc"), At: filepath.Join(dir, "etc")},
 		{Source: g.Var, At: filepath.Join(dir, "var")},
 	})

@@ -22,10 +22,11 @@ import (
 
 // Guest says where a guest lies.
 type Guest struct {
-	Name    string // becomes the host name inside
-	Root    string // a deployment's root: read-only but for its /etc
-	Var     string // the guest's /var
-	RunLock string // file to hold a shared lock on; "" = none
+	Name    string         // becomes the host name inside
+	Root    string         // a deployment's root: read-only but for its /etc
+	Image   *sandbox.Image // what is mounted there; nil = the tree lies in Root
+	Var     string         // the guest's /var
+	RunLock string         // file to hold a shared lock on; "" = none
 }
 
 // Command is what to run and how.
@@ -113,7 +114,7 @@ func container(g Guest, c Command) (sandbox.Spec, error) {
 		mounts = append(mounts, sandbox.Mount{Kind: sandbox.Bind, Source: "/etc/resolv.conf", Target: "/etc/resolv.conf",
 			ReadOnly: true, Optional: true, IfAbsent: true})
 	}
-	return sandbox.Spec{Root: g.Root, ReadOnly: true, Bare: true, Mounts: mounts, Network: !c.PrivateNetwork,
+	return sandbox.Spec{Root: g.Root, Image: g.Image, ReadOnly: true, Bare: true, Mounts: mounts, Network: !c.PrivateNetwork,
 		Hostname: hostname(g.Name), Caps: sandbox.RunCaps, Env: env}, nil
 }
 

@@ -19,6 +19,7 @@ import (
 // ServiceOptions say which unit of a guest becomes one of the host.
 type ServiceOptions struct {
 	Guest               Guest
+	Tree                string // where this process can read the guest's tree
 	GuestDir, StateRoot string
 	Program             string // path of grove, which mounts the tree when the service starts
 	Unit                string // as the guest calls it; ".service" may be left out
@@ -78,7 +79,7 @@ func MakeService(o ServiceOptions) (Service, error) {
 			return Service{}, err
 		}
 	}
-	root, err := os.OpenRoot(o.Guest.Root)
+	root, err := os.OpenRoot(o.Tree)
 	if err != nil {
 		return Service{}, err
 	}

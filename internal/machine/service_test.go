@@ -53,7 +53,7 @@ func guestTree(t *testing.T) string {
 
 func makeService(root, unit string, more ...string) (machine.Service, error) {
 	return machine.MakeService(machine.ServiceOptions{
-		Guest: machine.Guest{Name: "g", Root: root}, GuestDir: "/state/guests/g", StateRoot: "/state", Program: "/usr/bin/grove", Unit: unit, UnitDir: "/units", Without: more,
+		Guest: machine.Guest{Name: "g", Root: root}, Tree: root, GuestDir: "/state/guests/g", StateRoot: "/state", Program: "/usr/bin/grove", Unit: unit, UnitDir: "/units", Without: more,
 	})
 }
 
@@ -133,7 +133,7 @@ func TestMakeServiceRefuses(t *testing.T) {
 	if _, err := makeService(root, "web", "Nonsense"); err == nil || !strings.Contains(err.Error(), "no such line") {
 		t.Errorf("--without Nonsense: %v", err)
 	}
-	if _, err := machine.MakeService(machine.ServiceOptions{Guest: machine.Guest{Name: "g", Root: root}, GuestDir: "/a b", StateRoot: "/s", Program: "/usr/bin/grove", Unit: "web"}); err == nil {
+	if _, err := machine.MakeService(machine.ServiceOptions{Guest: machine.Guest{Name: "g", Root: root}, Tree: root, GuestDir: "/a b", StateRoot: "/s", Program: "/usr/bin/grove", Unit: "web"}); err == nil {
 		t.Error("a path with a blank was taken into a unit")
 	}
 }

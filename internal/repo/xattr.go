@@ -35,11 +35,7 @@ func fdXattrs(fd int) ([]ostree.Xattr, error) {
 
 // linkXattrs reads all xattrs of dir/name itself, not followed.
 func linkXattrs(dir int, name string) ([]ostree.Xattr, error) {
-	path := procPath(dir, name)
-	return readXattrs(xattrTarget{
-		list: func(b []byte) (int, error) { return unix.Llistxattr(path, b) },
-		get:  func(attr string, b []byte) (int, error) { return unix.Lgetxattr(path, attr, b) },
-	})
+	return pathXattrs(procPath(dir, name))
 }
 
 // procPath is dir/name for calls that know no directory descriptors.

@@ -68,6 +68,10 @@ func Read(path string) ([]*rpm.Header, error) {
 	if err != nil {
 		return nil, err
 	}
+	return readWith(read, file)
+}
+
+func readWith(read func(string) ([]blob, error), file string) ([]*rpm.Header, error) {
 	blobs, err := read(file)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", file, err)
@@ -82,12 +86,35 @@ func Read(path string) ([]*rpm.Header, error) {
 	return headers, nil
 }
 
+// kinds are the files that a database can be, the first that is there counts.
+var kinds = []struct {
+	name string
+	read func(string) ([]blob, error)
+}{{sqliteName, readSqlite}, {ndbName, readNDB}, {bdbName, readBDB}}
+
+// Files are the names of the files that a database can be, the first that is there counts.
+func Files() []string { return []string{sqliteName, ndbName, bdbName} }
+
+// ReadFile is Read of a database file that lies under another name; name is the one it has in its folder.
+func ReadFile(path, name string) ([]*rpm.Header, error) {
+	for _, k := range kinds {
+		if k.name != name {
+			continue
+		}
+		info, err := os.Stat(path)
+		if err != nil {
+			return nil, err
+		}
+		if !info.Mode().IsRegular() || info.Size() > maxFileBytes {
+			return nil, fmt.Errorf("%s: no regular file of at most %d bytes", path, maxFileBytes)
+		}
+		return readWith(k.read, path)
+	}
+	return nil, fmt.Errorf("%s: %w", name, ErrNone)
+}
+
 // locate finds the database file and what reads it.
 func locate(path string) (string, func(string) ([]blob, error), error) {
-	kinds := []struct {
-		name string
-		read func(string) ([]blob, error)
-	}{{sqliteName, readSqlite}, {ndbName, readNDB}, {bdbName, readBDB}}
 	info, err := os.Stat(path)
 	if err != nil {
 		return "", nil, err

@@ -25,6 +25,8 @@ func Child(builtins map[string]Builtin) {
 		os.Exit(initMain())
 	case hostName:
 		os.Exit(hostMain())
+	case holdName:
+		os.Exit(holdMain())
 	case builtinName, helperName:
 		os.Exit(builtinMain(builtins))
 	}

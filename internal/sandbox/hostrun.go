@@ -57,21 +57,11 @@ func RunHost(c HostCommand) (int, error) {
 	cmd := &exec.Cmd{Path: path, Args: c.Argv, Env: append(os.Environ(), c.Env...),
 		SysProcAttr: &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}}
 	if len(c.Mounts) > 0 {
-		var wire bytes.Buffer
-		if err := gob.NewEncoder(&wire).Encode(hostRequest{Path: path, Argv: c.Argv, Mounts: c.Mounts}); err != nil {
-			return 127, err
-		}
-		r, w, err := os.Pipe()
+		done, err := withMounts(cmd, c.Mounts)
 		if err != nil {
 			return 127, err
 		}
-		defer r.Close()
-		go func() {
-			_, _ = w.Write(wire.Bytes())
-			w.Close()
-		}()
-		cmd.Path, cmd.Args, cmd.ExtraFiles = selfExe, []string{hostName}, []*os.File{r}
-		cmd.SysProcAttr.Unshareflags = unix.CLONE_NEWNS
+		defer done()
 	}
 	// Off a terminal the program gets a process group of its own: what is sent to ours reaches it once, from us.
 	cmd.SysProcAttr.Setpgid = !isTerminal(c.Stdin)
@@ -105,6 +95,29 @@ func RunHost(c HostCommand) (int, error) {
 			return exitCode(err)
 		}
 	}
+}
+
+// withMounts makes a command start in a mount namespace of its own that has mounts besides what the host has. done is
+// called when it has ended.
+func withMounts(cmd *exec.Cmd, mounts []HostMount) (done func(), err error) {
+	var wire bytes.Buffer
+	if err := gob.NewEncoder(&wire).Encode(hostRequest{Path: cmd.Path, Argv: cmd.Args, Mounts: mounts}); err != nil {
+		return nil, err
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	go func() {
+		_, _ = w.Write(wire.Bytes())
+		w.Close()
+	}()
+	cmd.Path, cmd.Args, cmd.ExtraFiles = selfExe, []string{hostName}, []*os.File{r}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Unshareflags = unix.CLONE_NEWNS
+	return func() { r.Close() }, nil
 }
 
 // exitCode is a shell's idea of how a program ended.
@@ -146,8 +159,22 @@ func hostMain() int {
 // MountHost makes mounts where this process, and whoever shares its mount namespace, sees them. When one fails, those
 // before it are taken back.
 func MountHost(mounts []HostMount) error {
+	// All are opened first: one may cover what another shows.
+	var open []int
+	defer func() {
+		for _, fd := range open {
+			unix.Close(fd)
+		}
+	}()
+	for _, m := range mounts {
+		fd, err := m.open()
+		if err != nil {
+			return err
+		}
+		open = append(open, fd)
+	}
 	for i, m := range mounts {
-		if err := m.mount(); err != nil {
+		if err := m.attach(open[i]); err != nil {
 			for _, done := range mounts[:i] {
 				_ = unix.Unmount(done.At, unix.MNT_DETACH)
 			}
@@ -157,9 +184,7 @@ func MountHost(mounts []HostMount) error {
 	return nil
 }
 
-func (m HostMount) mount() error {
-	var fd int
-	var err error
+func (m HostMount) open() (fd int, err error) {
 	switch {
 	case m.Image != nil:
 		fd, err = m.Image.open()
@@ -169,9 +194,12 @@ func (m HostMount) mount() error {
 		fd, err = cloneMount(unix.AT_FDCWD, m.Source, false)
 	}
 	if err != nil {
-		return fmt.Errorf("open %s to mount it: %w", m.what(), err)
+		return -1, fmt.Errorf("open %s to mount it: %w", m.what(), err)
 	}
-	defer unix.Close(fd)
+	return fd, nil
+}
+
+func (m HostMount) attach(fd int) error {
 	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_NODEV}
 	if m.ReadOnly {
 		attr.Attr_set |= unix.MOUNT_ATTR_RDONLY
@@ -201,7 +229,7 @@ func sealed(dir, empty string) (int, error) {
 
 func (m HostMount) what() string {
 	if m.Image != nil {
-		return m.Image.Files[0]
+		return m.Image.what()
 	}
 	return m.Source
 }
@@ -221,6 +249,13 @@ const toolTimeout = 2 * time.Minute
 //
 //	errors  ErrNoProgram; an exit code but 0, with its stderr
 func HostTool(ctx context.Context, stdin io.Reader, argv ...string) ([]byte, error) {
+	return HostToolIn(ctx, nil, stdin, argv...)
+}
+
+// HostToolIn is HostTool with mounts that only the tool sees, as RunHost has them.
+//
+//	errors  as HostTool; ErrNotPermitted
+func HostToolIn(ctx context.Context, mounts []HostMount, stdin io.Reader, argv ...string) ([]byte, error) {
 	path, err := exec.LookPath(argv[0])
 	if err != nil {
 		return nil, fmt.Errorf("run %s: %w", argv[0], ErrNoProgram)
@@ -230,6 +265,13 @@ func HostTool(ctx context.Context, stdin io.Reader, argv ...string) ([]byte, err
 	noise := newTail(8 << 10)
 	cmd := exec.CommandContext(ctx, path, argv[1:]...)
 	cmd.Stdin, cmd.Stderr = stdin, noise
+	if len(mounts) > 0 {
+		done, err := withMounts(cmd, mounts)
+		if err != nil {
+			return nil, err
+		}
+		defer done()
+	}
 	out, err := cmd.Output()
 	if err != nil {
 		return out, fmt.Errorf("run %s: %w: %s", argv[0], err, bytes.TrimSpace(noise.bytes()))

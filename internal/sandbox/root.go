@@ -5,9 +5,7 @@ package sandbox
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -98,9 +96,12 @@ func cloneMount(dirfd int, name string, recursive bool) (int, error) {
 // makeRoot mounts the new root on spec.Root itself, seen in this namespace only.
 func (b *builder) makeRoot() (err error) {
 	s := b.spec
-	if s.Upper != "" {
-		b.root, err = b.overlay()
-	} else {
+	switch {
+	case s.Upper != "":
+		b.root, err = rootOverlay(s)
+	case s.Image != nil:
+		b.root, err = s.Image.open()
+	default:
 		b.root, err = cloneMount(unix.AT_FDCWD, s.Root, false)
 	}
 	if err != nil {
@@ -117,69 +118,6 @@ func (b *builder) makeRoot() (err error) {
 		return fmt.Errorf("attach root %s: %w", s.Root, err)
 	}
 	return nil
-}
-
-// overlay gives a detached overlay mount. Directories are named through descriptors: their paths may hold any
-// character and any length, and fsconfig takes 255 bytes a value.
-func (b *builder) overlay() (int, error) {
-	s := b.spec
-	// An overlay that was unmounted, not lost in a crash, is whole: the mark would only forbid to mount it again.
-	_ = os.RemoveAll(s.Work + "/work/incompat")
-	fs, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
-	if err != nil {
-		return -1, fmt.Errorf("open overlay: %w", err)
-	}
-	defer unix.Close(fs)
-	var opened []int
-	defer func() {
-		for _, fd := range opened {
-			unix.Close(fd)
-		}
-	}()
-	name := func(dir string) (string, error) {
-		fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return "", fmt.Errorf("open %s: %w", dir, err)
-		}
-		opened = append(opened, fd)
-		return "/proc/self/fd/" + strconv.Itoa(fd), nil
-	}
-	var lowers []string
-	for _, dir := range append(append([]string{}, s.Lowers...), s.Root) {
-		n, err := name(dir)
-		if err != nil {
-			return -1, err
-		}
-		lowers = append(lowers, n)
-	}
-	upper, err := name(s.Upper)
-	if err != nil {
-		return -1, err
-	}
-	work, err := name(s.Work)
-	if err != nil {
-		return -1, err
-	}
-	options := [][2]string{{"lowerdir", strings.Join(lowers, ":")}, {"upperdir", upper}, {"workdir", work},
-		{"index", "off"}, {"metacopy", "off"}, {"redirect_dir", "nofollow"}}
-	for _, o := range options {
-		if err := unix.FsconfigSetString(fs, o[0], o[1]); err != nil {
-			return -1, fmt.Errorf("overlay option %s=%s: %w", o[0], o[1], err)
-		}
-	}
-	flags := []string{"volatile"}
-	if s.Rootless {
-		flags = append(flags, "userxattr")
-	}
-	for _, flag := range flags {
-		if err := unix.FsconfigSetFlag(fs, flag); err != nil {
-			return -1, fmt.Errorf("overlay option %s: %w", flag, err)
-		}
-	}
-	if err := unix.FsconfigCreate(fs); err != nil {
-		return -1, fmt.Errorf("make overlay of %s: %w", s.Root, err)
-	}
-	return unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, 0)
 }
 
 // inRoot opens a path of the new root; links are followed inside it only.

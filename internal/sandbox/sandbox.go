@@ -46,6 +46,7 @@ type Mount struct {
 // Spec describes the container. The zero value of each field but Root is a good default.
 type Spec struct {
 	Root     string   // directory that becomes "/"
+	Image    *Image   // what "/" has instead of what is in Root
 	Lowers   []string // further lower directories of the overlay, topmost first, all above Root
 	Upper    string   // with Work: "/" is an overlay that writes here and never to Root
 	Work     string   // scratch of the overlay, on the file system of Upper

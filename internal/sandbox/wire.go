@@ -13,6 +13,7 @@ const (
 	builtinName = "grove-sandbox-builtin"
 	helperName  = "grove-sandbox-helper"
 	hostName    = "grove-sandbox-host"
+	holdName    = "grove-sandbox-hold"
 )
 
 // Descriptors of the init process beyond its stdio.

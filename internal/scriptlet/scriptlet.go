@@ -59,9 +59,10 @@ type Extra struct {
 
 // Options say what to run where.
 type Options struct {
-	Root       string // a checked-out tree, hard-linked to a repo perhaps: never written
-	Upper      string // empty directory on Root's file system: what was written
-	Work       string // empty directory beside Upper
+	Root       string         // a checked-out tree, hard-linked to a repo perhaps: never written
+	Image      *sandbox.Image // what is mounted at Root; nil = the tree lies there
+	Upper      string         // empty directory on Root's file system: what was written
+	Work       string         // empty directory beside Upper
 	New        []Package
 	Installed  []*rpm.Header // what is there already, in the order of installation
 	Removed    []Removed     // what of it goes, in the order of removal
@@ -250,7 +251,7 @@ func container(o Options) sandbox.Spec {
 	if o.SourceDate > 0 {
 		env = append(env, "SOURCE_DATE_EPOCH="+strconv.FormatInt(o.SourceDate, 10))
 	}
-	return sandbox.Spec{Root: o.Root, Upper: o.Upper, Work: o.Work, Env: append(env, o.Env...), Hostname: "localhost", PIDs: maxProcesses,
+	return sandbox.Spec{Root: o.Root, Image: o.Image, Upper: o.Upper, Work: o.Work, Env: append(env, o.Env...), Hostname: "localhost", PIDs: maxProcesses,
 		Rootless: o.Rootless, Mounts: []sandbox.Mount{
 			{Kind: sandbox.Self, Source: "/usr/etc", Target: "/etc"},
 			{Kind: sandbox.Self, Source: "/" + factory, Target: "/var"},

@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package image keeps composefs images of trees: the image of a base is made once for all who stand on it, what stands on
+// it gets a small one of what it changes.
+//
+// It writes no bytes of an image itself (composefs does), knows neither guests nor deployments and mounts nothing but a
+// trial image. It keeps: an image that has its name is whole and on disk; the same tree gives the same image; who deletes
+// the folder of base images takes nothing from those who use them, for they have links of their own.
+package image
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"grove/internal/composefs"
+	"grove/internal/durable"
+	"grove/internal/ostree"
+	"grove/internal/repo"
+	"grove/internal/sandbox"
+	"grove/internal/tree"
+	"grove/internal/verity"
+)
+
+// Store makes images of a repository's trees.
+type Store struct {
+	repo *repo.Repo
+	dir  string // the images of bases
+	once sync.Once
+	able ability
+	seal bool // objects and images are sealed with fs-verity, and images have the digests of their objects
+}
+
+// New is a store whose images of bases lie in dir, which is made when the first one is.
+func New(r *repo.Repo, dir string) *Store { return &Store{repo: r, dir: dir} }
+
+// Seal says whether objects and images are sealed with fs-verity from now on.
+func (s *Store) Seal(yes bool) { s.seal = yes }
+
+// Sealing tells whether they are.
+func (s *Store) Sealing() bool { return s.seal }
+
+// File is an image that was made.
+type File struct {
+	Path   string
+	Digest composefs.Verity
+	Inodes int
+	Sealed bool // by fs-verity; the objects that it names, too
+}
+
+// info is what is noted beside the image of a base.
+type info struct {
+	Digest string `json:"digest"`
+	Inodes int    `json:"inodes"`
+}
+
+// names gives the paths of a base's image and of the note beside it.
+func (s *Store) names(root tree.Root) (image, note string) {
+	name := root.Tree.String() + "-" + root.Meta.String()
+	if s.seal {
+		name += "-sealed"
+	}
+	path := filepath.Join(s.dir, name)
+	return path + ".erofs", path + ".json"
+}
+
+// Base gives the image of a tree that others stand on, which is made where it is not there yet.
+func (s *Store) Base(ctx context.Context, src tree.Source, root tree.Root) (File, error) {
+	image, note := s.names(root)
+	if f, ok := s.known(image, note); ok {
+		return f, nil
+	}
+	if err := durable.MkdirAll(s.dir, 0o755); err != nil {
+		return File{}, err
+	}
+	f := File{Path: image, Sealed: s.seal}
+	made, err := s.write(image, func(w io.Writer) (composefs.Info, error) {
+		return composefs.Write(ctx, w, src, root, composefs.Options{Stat: s.stat()})
+	})
+	if err != nil {
+		return File{}, err
+	}
+	f.Digest, f.Inodes = made.Digest, made.Inodes
+	text, err := json.Marshal(info{Digest: hex.EncodeToString(f.Digest[:]), Inodes: f.Inodes})
+	if err != nil {
+		return File{}, err
+	}
+	return f, durable.WriteFile(note, append(text, '\n'), 0o644) // last: without it the image is not there
+}
+
+// known finds an image that was made earlier.
+func (s *Store) known(image, note string) (File, bool) {
+	f := File{Path: image, Sealed: s.seal}
+	data, err := os.ReadFile(note)
+	if err != nil {
+		return f, false
+	}
+	var i info
+	if json.Unmarshal(data, &i) != nil || i.Inodes <= 0 {
+		return f, false
+	}
+	d, err := hex.DecodeString(i.Digest)
+	if err != nil || len(d) != len(f.Digest) {
+		return f, false
+	}
+	copy(f.Digest[:], d)
+	f.Inodes = i.Inodes
+	st, err := os.Lstat(image)
+	return f, err == nil && st.Mode().IsRegular()
+}
+
+func (s *Store) write(path string, fill func(io.Writer) (composefs.Info, error)) (made composefs.Info, err error) {
+	err = durable.Write(path, 0o644, func(w io.Writer) error {
+		made, err = fill(w)
+		return err
+	})
+	if err == nil && s.seal {
+		err = verity.Seal(path)
+	}
+	return made, err
+}
+
+// layerShare is up to which part of the base's inodes a layer may have: above, one image of the whole tree is smaller
+// than both together, and quicker to look things up in.
+const layerShare = 0.5
+
+// Make puts images that show top into the existing folder dir, the topmost first. base is what top was made from, the
+// zero value where that is not known; its image is shared with everybody.
+func (s *Store) Make(ctx context.Context, src tree.Source, base, top tree.Root, dir string) ([]File, error) {
+	if base == (tree.Root{}) || base == top {
+		f, err := s.Base(ctx, src, top)
+		if err != nil {
+			return nil, err
+		}
+		return s.take(dir, f)
+	}
+	below, err := s.Base(ctx, src, base)
+	if err != nil {
+		return nil, err
+	}
+	layer := File{Path: filepath.Join(dir, "layer.erofs"), Sealed: s.seal}
+	made, err := s.write(layer.Path, func(w io.Writer) (composefs.Info, error) {
+		return composefs.WriteLayer(ctx, w, src, base, top, composefs.Options{Stat: s.stat()})
+	})
+	if err != nil {
+		return nil, err
+	}
+	if float64(made.Inodes) > layerShare*float64(below.Inodes) {
+		made, err = s.write(layer.Path, func(w io.Writer) (composefs.Info, error) {
+			return composefs.Write(ctx, w, src, top, composefs.Options{Stat: s.stat()})
+		})
+		layer.Digest, layer.Inodes = made.Digest, made.Inodes
+		return []File{layer}, err
+	}
+	layer.Digest, layer.Inodes = made.Digest, made.Inodes
+	files, err := s.take(dir, below)
+	return append([]File{layer}, files...), err
+}
+
+// Scratch makes images of a tree for work that ends before dir, an existing folder, goes away, and gives the mount of
+// them. Only the base's, where there is one, is kept.
+func (s *Store) Scratch(ctx context.Context, base, top tree.Root, dir string) (*sandbox.Image, error) {
+	var src tree.Source = s.repo
+	var err error
+	var files []File
+	if base == (tree.Root{}) {
+		f := File{Path: filepath.Join(dir, "whole.erofs")}
+		_, err = s.write(f.Path, func(w io.Writer) (composefs.Info, error) {
+			return composefs.Write(ctx, w, src, top, composefs.Options{Stat: composefs.Names(s.repo)})
+		})
+		files = []File{f}
+	} else {
+		if base, src, err = Mountable(src, base); err != nil {
+			return nil, err
+		}
+		if top, src, err = Mountable(src, top); err != nil {
+			return nil, err
+		}
+		files, err = s.Make(ctx, src, base, top, dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	m, err := s.Mount(files)
+	return &m, err
+}
+
+// take gives dir its own link to the image of a base, or a copy where there can be no more links.
+func (s *Store) take(dir string, f File) ([]File, error) {
+	path := filepath.Join(dir, "base.erofs")
+	err := os.Link(f.Path, path)
+	if errors.Is(err, unix.EMLINK) || errors.Is(err, unix.EXDEV) {
+		_, err = s.write(path, func(w io.Writer) (composefs.Info, error) {
+			in, err := os.Open(f.Path)
+			if err != nil {
+				return composefs.Info{}, err
+			}
+			defer in.Close()
+			_, err = io.Copy(w, in)
+			return composefs.Info{}, err
+		})
+	}
+	f.Path = path
+	return []File{f}, err
+}
+
+// stat says what images tell of file objects. Sealing makes each object one that the kernel vouches for.
+func (s *Store) stat() func(ostree.Checksum) (composefs.File, error) {
+	names := composefs.Names(s.repo)
+	if !s.seal {
+		return names
+	}
+	return func(c ostree.Checksum) (composefs.File, error) {
+		f, err := names(c)
+		if err != nil || f.Header.IsSymlink() || f.SizeBytes == 0 {
+			return f, err
+		}
+		f.Digest, err = sealed(s.repo.ObjectPath(ostree.TypeFile, c))
+		return f, err
+	}
+}
+
+// sealed seals a file, if it is not yet, and measures it.
+func sealed(path string) (*composefs.Verity, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	d, err := verity.Measure(f)
+	if err == nil && d == nil {
+		if err = verity.Seal(path); err == nil {
+			d, err = verity.Measure(f)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	v := composefs.Verity(d)
+	return &v, nil
+}
+
+// Mount is what a sandbox mounts to show the tree of files.
+//
+//	errors  the repository keeps no files that can be shown
+func (s *Store) Mount(files []File) (sandbox.Image, error) {
+	dirs, err := s.repo.ObjectDirs()
+	if err != nil {
+		return sandbox.Image{}, err
+	}
+	m := sandbox.Image{Objects: dirs, Verity: len(files) > 0}
+	for _, f := range files {
+		one := sandbox.ImageFile{Path: f.Path}
+		if f.Sealed {
+			one.Digest = f.Digest[:]
+		}
+		m.Files, m.Verity = append(m.Files, one), m.Verity && f.Sealed
+	}
+	return m, nil
+}
+
+// Sweep deletes the images of bases that nobody has a link to, and what was left half made. The caller sees to it that
+// nobody makes any meanwhile.
+//
+//	units   bytes that became free
+func (s *Store) Sweep() (freed int64, err error) {
+	ents, err := os.ReadDir(s.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	for _, e := range ents {
+		path := filepath.Join(s.dir, e.Name())
+		if c, err := ostree.ParseChecksum(strings.TrimSuffix(e.Name(), ".checked")); err == nil && s.repo.Has(ostree.TypeCommit, c) {
+			continue
+		}
+		var st unix.Stat_t
+		if unix.Lstat(path, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink > 1 {
+			continue
+		}
+		if image, ok := strings.CutSuffix(path, ".json"); ok {
+			var of unix.Stat_t
+			if unix.Lstat(image+".erofs", &of) == nil && of.Nlink > 1 {
+				continue
+			}
+		}
+		if err := os.Remove(path); err != nil {
+			return freed, err
+		}
+		freed += st.Blocks * 512
+	}
+	return freed, nil
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package image
+
+import (
+	"errors"
+	"fmt"
+
+	"grove/internal/ostree"
+	"grove/internal/tree"
+)
+
+// both reads directory objects from memory, else from below.
+type both struct {
+	mem   *tree.Memory
+	below tree.Source
+}
+
+func (b both) DirTree(c ostree.Checksum) (ostree.DirTree, error) {
+	if t, err := b.mem.DirTree(c); err == nil {
+		return t, nil
+	}
+	return b.below.DirTree(c)
+}
+
+func (b both) DirMeta(c ostree.Checksum) (ostree.DirMeta, error) {
+	if m, err := b.mem.DirMeta(c); err == nil {
+		return m, nil
+	}
+	return b.below.DirMeta(c)
+}
+
+// mountPoints are the folders that whoever runs a guest mounts something on, with their modes. An image cannot get them
+// later.
+var mountPoints = []struct {
+	name string
+	mode uint32
+}{{"dev", 0o755}, {"etc", 0o755}, {"proc", 0o555}, {"run", 0o755}, {"sys", 0o555}, {"tmp", 0o1777}, {"var", 0o755}}
+
+// Mountable is a tree as an image has it: with the folders that a guest is given mounts on, and its defaults of /etc in
+// /usr/etc. The second result reads it.
+//
+//	errors  a tree that has both /etc and /usr/etc filled
+func Mountable(src tree.Source, root tree.Root) (tree.Root, tree.Source, error) {
+	t := tree.Load(src, root)
+	edit := t.Edit()
+	if err := moveEtc(t, edit); err != nil {
+		return root, src, err
+	}
+	for _, m := range mountPoints {
+		if _, ok, err := t.Lookup(m.name); err != nil {
+			return root, src, err
+		} else if ok && m.name != "etc" {
+			continue
+		}
+		if err := edit.PutDir(m.name, ostree.DirMeta{Mode: ostree.ModeDir | m.mode}); err != nil {
+			return root, src, err
+		}
+	}
+	if err := edit.Err(); err != nil {
+		return root, src, err
+	}
+	mem := &tree.Memory{}
+	out, err := edit.Tree().Write(mem)
+	return out, both{mem, src}, err
+}
+
+// moveEtc brings what a tree has in /etc to /usr/etc, as ostree does.
+func moveEtc(t *tree.Tree, edit *tree.Editor) error {
+	e, ok, err := t.Lookup("etc")
+	if err != nil || !ok {
+		return err
+	}
+	if !e.Dir {
+		return errors.New("the tree has an /etc that is no folder")
+	}
+	etc, err := t.Sub("etc")
+	if err != nil {
+		return err
+	}
+	_, hasDefaults, err := t.Lookup("usr/etc")
+	if err != nil {
+		return err
+	}
+	list, err := etc.ReadDir("")
+	if err != nil {
+		return err
+	}
+	switch {
+	case hasDefaults && len(list) > 0:
+		return fmt.Errorf("the tree has both /etc (with %s) and /usr/etc", list[0].Name)
+	case !hasDefaults:
+		if err := edit.Graft("usr/etc", etc); err != nil {
+			return err
+		}
+	}
+	return edit.Remove("etc")
+}
