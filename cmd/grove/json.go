@@ -22,20 +22,6 @@ func gcView(r deploy.GCReport) gcJSON {
 	return gcJSON{notNil(r.Deployments), notNil(r.Refs), r.Objects, r.Bytes, r.Frees}
 }
 
-type remoteJSON struct {
-	Name      string `json:"name"`
-	URL       string `json:"url"`
-	GPGVerify bool   `json:"gpg_verify"`
-}
-
-func remotesView(list []repo.Remote) []remoteJSON {
-	out := []remoteJSON{}
-	for _, r := range list {
-		out = append(out, remoteJSON{r.Name, r.URL, r.GPGVerify})
-	}
-	return out
-}
-
 type pruneJSON struct {
 	Objects int   `json:"objects"` // before
 	Deleted int   `json:"deleted"`

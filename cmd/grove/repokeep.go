@@ -14,39 +14,6 @@ import (
 
 func isNotFound(err error) bool { return errors.Is(err, repo.ErrNotFound) }
 
-func (v *repoVerbs) pullLocal() *cobra.Command {
-	var o repo.PullOptions
-	cmd := verb("pull-local SRC [REF]...", "bring commits from a repository on this machine", "Without REF: every branch.", cobra.MinimumNArgs(1),
-		func(cmd *cobra.Command, args []string) error {
-			r, err := v.open()
-			if err != nil {
-				return err
-			}
-			src, err := repo.Open(args[0])
-			if err != nil {
-				return err
-			}
-			refs := args[1:]
-			if len(refs) == 0 {
-				all, err := src.Refs("")
-				if err != nil {
-					return err
-				}
-				for _, name := range sortedKeys(all) {
-					if !strings.Contains(name, ":") {
-						refs = append(refs, name)
-					}
-				}
-			}
-			return r.PullLocal(cmd.Context(), src, refs, o)
-		})
-	cmd.Flags().StringVar(&o.RemoteName, "remote", "", "set the refs as this remote's")
-	cmd.Flags().BoolVar(&o.CommitOnly, "commit-metadata-only", false, "only the commit objects")
-	cmd.Flags().BoolVar(&o.Untrusted, "untrusted", false, "check each object against its name")
-	cmd.Flags().IntVar(&o.Depth, "depth", 0, "how many parents; -1 = all")
-	return cmd
-}
-
 func (v *repoVerbs) prune() *cobra.Command {
 	var o repo.PruneOptions
 	cmd := verb("prune", "delete objects that no ref needs", "Commits without a ref go too with --refs-only.", cobra.NoArgs,

@@ -12,13 +12,11 @@ import (
 	"strings"
 
 	"grove/internal/compose"
-	"grove/internal/deploy"
 	"grove/internal/durable"
 	"grove/internal/manifest"
 	"grove/internal/ostree"
 	"grove/internal/repo"
 	"grove/internal/rpmmd"
-	"grove/internal/sign"
 )
 
 // maxAddedFile bounds a file that a manifest adds to a tree: it is held in memory, and larger ones belong into packages.
@@ -259,34 +257,6 @@ func folderSources(dir string, m manifest.Manifest) ([]rpmmd.Source, error) {
 	}
 	return out, nil
 }
-
-// AddRemote writes a remote into the state root's repo, its keys first.
-func AddRemote(s *deploy.Store, r repo.Remote, keys []byte, replace bool) error {
-	c := s.Repo().Config()
-	if _, err := c.Remote(r.Name); err == nil && !replace {
-		return fmt.Errorf("remote %q is there already; --force replaces it", r.Name)
-	} else if err == nil {
-		if err := c.DeleteRemote(r.Name); err != nil {
-			return err
-		}
-	}
-	if len(keys) > 0 {
-		ring, err := sign.ParseKeyring(keys)
-		if err != nil {
-			return fmt.Errorf("keys of remote %q: %w", r.Name, err)
-		}
-		if len(ring.Keys()) == 0 {
-			return fmt.Errorf("keys of remote %q: no OpenPGP key in the files", r.Name)
-		}
-		if err := durable.WriteFile(c.KeyringPath(r.Name), ring.Encode(), 0o644); err != nil {
-			return err
-		}
-	}
-	return c.AddRemote(r)
-}
-
-// Remotes lists the remotes, by name.
-func Remotes(s *deploy.Store) ([]repo.Remote, error) { return s.Repo().Config().Remotes() }
 
 // SortedKeys gives a map's keys in order.
 func SortedKeys[V any](m map[string]V) []string { return sorted(m) }

@@ -47,7 +47,7 @@ func (e Env) ResolveBase(ctx context.Context, spec string) (ostree.Checksum, err
 		}
 		return c, nil
 	}
-	if _, err := r.Config().Remote(remote); err != nil {
+	if _, err := r.Remote(remote); err != nil {
 		return ostree.Checksum{}, err
 	}
 	if e.Offline {

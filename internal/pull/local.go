@@ -21,7 +21,7 @@ func localRemote(r *repo.Repo, path, name string, o Options) (*remote, error) {
 	}
 	rem := &remote{name: name, plain: true}
 	if o.GPGVerify || o.GPGVerifySummary {
-		conf, err := r.Config().Remote(name)
+		conf, err := r.Remote(name)
 		if err != nil {
 			return nil, err
 		}

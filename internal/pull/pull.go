@@ -70,6 +70,26 @@ type Result struct {
 	Warnings       []string // for people
 }
 
+// Add takes in what another pull brought; prefix goes before the names that were asked for.
+func (r *Result) Add(prefix string, other Result) {
+	for name, c := range other.Commits {
+		r.Commits[prefix+name] = c
+	}
+	r.ObjectsFetched += other.ObjectsFetched
+	r.BytesFetched += other.BytesFetched
+	r.ObjectsCopied += other.ObjectsCopied
+	for _, s := range other.VerifiedBy {
+		if !slices.Contains(r.VerifiedBy, s) {
+			r.VerifiedBy = append(r.VerifiedBy, s)
+		}
+	}
+	for _, e := range other.EndOfLife {
+		e.Ref = prefix + e.Ref
+		r.EndOfLife = append(r.EndOfLife, e)
+	}
+	r.Warnings = append(r.Warnings, other.Warnings...)
+}
+
 // EndOfLife is what a commit says that nobody should use any more.
 type EndOfLife struct {
 	Ref    string // as it was asked for

@@ -58,7 +58,7 @@ func openRemote(ctx context.Context, r *repo.Repo, name string, o Options) (*rem
 	if err := ostree.CheckRemoteName(name); err != nil {
 		return nil, err
 	}
-	conf, err := r.Config().Remote(name)
+	conf, err := r.Remote(name)
 	if err != nil {
 		return nil, err
 	}

@@ -3,9 +3,11 @@
 package repo
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -226,7 +228,15 @@ func (c *Config) AddRemote(r Remote) error {
 		return err
 	}
 	g := `remote "` + r.Name + `"`
-	set := map[string]string{"url": r.URL, "gpg-verify": fmt.Sprint(r.GPGVerify)}
+	set := map[string]string{"gpg-verify": fmt.Sprint(r.GPGVerify)}
+	if metalink, ok := strings.CutPrefix(r.URL, "metalink="); ok {
+		set["metalink"] = metalink
+	} else if r.URL != "" {
+		set["url"] = r.URL
+	}
+	if r.CollectionID != "" {
+		set["collection-id"] = r.CollectionID
+	}
 	if r.ContentURL != "" {
 		set["contenturl"] = r.ContentURL
 	}
@@ -242,14 +252,15 @@ func (c *Config) AddRemote(r Remote) error {
 	for k, v := range r.Options {
 		set[k] = v
 	}
-	keys := []string{"url"}
-	for k := range set {
-		if k != "url" {
-			keys = append(keys, k)
+	address := func(k string) int {
+		if k == "url" || k == "metalink" {
+			return 0 // first, for people
 		}
+		return 1
 	}
-	slices.Sort(keys[1:])
-	for _, k := range keys {
+	for _, k := range slices.SortedFunc(maps.Keys(set), func(a, b string) int {
+		return cmp.Or(address(a)-address(b), strings.Compare(a, b))
+	}) {
 		if err := c.Set(g, k, set[k]); err != nil {
 			return err
 		}

@@ -31,7 +31,7 @@ func (r *Repo) TrustOf(remote Remote) trust.Remote {
 //
 //	errors  ErrNotFound if there is no such remote
 func (r *Repo) Policy(remote string) (trust.Policy, error) {
-	conf, err := r.config.Remote(remote)
+	conf, err := r.Remote(remote)
 	if err != nil {
 		return trust.Policy{}, err
 	}
