@@ -106,6 +106,9 @@ type build struct {
 	inputs        string                   // resolve
 	stamp         uint64                   // resolve: seconds; the time of everything written
 	packages      []imported               // fetch
+	places        *places                  // files: where links of the tree lead
+	winner        map[string]int           // files: path that several have -> index of the package whose file it is, or baseWins
+	wrongColour   map[int][]string         // files: index of a package -> its files, as it names them, that gave way to those of another word size
 	keepBase      map[string]bool          // unpack: files of replaced packages that stay as the base has them
 	removals      []removal                // unpack: of removed, in the order of removal
 	tree          *tree.Tree               // pretrans or unpack, then every later step
@@ -129,6 +132,7 @@ var recipe = []step{
 	{"resolve", resolve},
 	{"fetch", fetchPackages},
 	{"pretrans", runPretrans},
+	{"files", compareFiles},
 	{"unpack", unpack},
 	{"accounts", accountsBefore},
 	{"scriptlets", runScriptlets},
@@ -141,7 +145,7 @@ var recipe = []step{
 
 // Run makes the manifest's commit in Options.Repo.
 //
-//	errors  *solve.Conflict and *solve.Unknown (cannot be solved), sign.ErrUntrusted (a signature), *scriptlet.Failure
+//	errors  *solve.Conflict and *solve.Unknown (cannot be solved), *ProtectedError, *FileConflicts, sign.ErrUntrusted (a signature), *scriptlet.Failure
 func Run(ctx context.Context, m manifest.Manifest, o Options) (Result, error) {
 	b := &build{m: m, o: o}
 	if b.o.Arch == "" {

@@ -29,9 +29,9 @@ type ownPath struct {
 }
 
 // pathsOf are the files of a package that have a place in the tree, sorted.
-func pathsOf(h *rpm.Header) ([]ownPath, error) {
+func (b *build) pathsOf(h *rpm.Header) ([]ownPath, error) {
 	var out []ownPath
-	err := eachPath(h, func(p string, f rpm.File) { out = append(out, ownPath{p, f}) })
+	err := b.eachPath(h, func(p string, f rpm.File) { out = append(out, ownPath{p, f}) })
 	slices.SortFunc(out, func(x, y ownPath) int { return strings.Compare(x.at, y.at) })
 	return out, err
 }
@@ -45,14 +45,14 @@ func (b *build) dropRemoved() error {
 	b.keepBase = map[string]bool{}
 	keep := map[string]bool{}
 	for _, h := range b.remaining() {
-		if err := eachPath(h, func(p string, _ rpm.File) { keep[p] = true }); err != nil {
+		if err := b.eachPath(h, func(p string, _ rpm.File) { keep[p] = true }); err != nil {
 			return err
 		}
 	}
 	edit := b.tree.Edit()
 	var dirs []string
 	for _, h := range b.removed {
-		paths, err := pathsOf(h)
+		paths, err := b.pathsOf(h)
 		if err != nil {
 			return err
 		}
@@ -88,12 +88,12 @@ func (b *build) dropRemoved() error {
 func (b *build) leaveForScripts(before *tree.Tree) error {
 	keep := map[string]bool{}
 	for _, h := range b.remaining() {
-		if err := eachPath(h, func(p string, _ rpm.File) { keep[p] = true }); err != nil {
+		if err := b.eachPath(h, func(p string, _ rpm.File) { keep[p] = true }); err != nil {
 			return err
 		}
 	}
 	for _, n := range b.packages {
-		if err := eachPath(n.Header, func(p string, _ rpm.File) { keep[p] = true }); err != nil {
+		if err := b.eachPath(n.Header, func(p string, _ rpm.File) { keep[p] = true }); err != nil {
 			return err
 		}
 	}
@@ -102,7 +102,7 @@ func (b *build) leaveForScripts(before *tree.Tree) error {
 	// rpm erases in the reverse of the order of installation, which is that of dependencies.
 	for _, h := range slices.Backward(b.removed) {
 		r := removal{header: h}
-		paths, err := pathsOf(h)
+		paths, err := b.pathsOf(h)
 		if err != nil {
 			return err
 		}
@@ -177,7 +177,7 @@ func (b *build) freePlace(p string) (bool, error) {
 func (b *build) settleConfig(before *tree.Tree) error {
 	old := map[string]rpm.Digest{}
 	for _, h := range b.removed {
-		if err := configOf(h, func(p string, d rpm.Digest, _ uint32) { old[p] = d }); err != nil {
+		if err := b.configOf(h, func(p string, d rpm.Digest, _ uint32) { old[p] = d }); err != nil {
 			return err
 		}
 	}
@@ -187,7 +187,7 @@ func (b *build) settleConfig(before *tree.Tree) error {
 	edit := b.tree.Edit()
 	var failed error
 	for _, n := range b.packages {
-		err := configOf(n.Header, func(p string, d rpm.Digest, flags uint32) {
+		err := b.configOf(n.Header, func(p string, d rpm.Digest, flags uint32) {
 			was, ok := old[p]
 			if !ok || isAccountFile(p) || failed != nil {
 				return
@@ -237,12 +237,12 @@ func (b *build) settleOne(edit *tree.Editor, before *tree.Tree, p string, was, i
 func (b *build) keepOwner(p string) { b.keepBase[p] = true }
 
 // configOf calls f for the regular configuration files of a package.
-func configOf(h *rpm.Header, f func(p string, d rpm.Digest, flags uint32)) error {
+func (b *build) configOf(h *rpm.Header, f func(p string, d rpm.Digest, flags uint32)) error {
 	algo, err := h.DigestAlgo(rpm.TagFileDigestAlgo)
 	if err != nil {
 		return err
 	}
-	return eachPath(h, func(p string, file rpm.File) {
+	return b.eachPath(h, func(p string, file rpm.File) {
 		if file.Flags&rpm.FileConfig != 0 && file.IsRegular() && !file.IsGhost() {
 			f(p, rpm.Digest{Algo: algo, Hex: file.Digest}, file.Flags)
 		}

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"grove/internal/ostree"
 	"grove/internal/rpm"
@@ -35,8 +36,11 @@ func writeRpmdb(_ context.Context, b *build) error {
 		return nil
 	}
 	entries := make([]rpmdb.Entry, 0, len(b.packages))
-	for _, p := range b.packages {
+	for i, p := range b.packages {
 		states, err := p.FileStates()
+		if err == nil && len(b.wrongColour[i]) > 0 {
+			states, err = wrongColourStates(p.Header, states, b.wrongColour[i])
+		}
 		if err != nil {
 			return fmt.Errorf("files of %s: %w", p.meta.NEVRA, err)
 		}
@@ -79,6 +83,26 @@ func writeRpmdb(_ context.Context, b *build) error {
 	}
 	b.tree = edit.Tree()
 	return nil
+}
+
+// wrongColour is the state of a file that gave way to one of another word size. Source: rpm lib/rpmfiles.h,
+// RPMFILE_STATE_WRONGCOLOR.
+const wrongColour = 3
+
+func wrongColourStates(h *rpm.Header, states []byte, files []string) ([]byte, error) {
+	paths, err := h.Paths()
+	if err != nil {
+		return nil, err
+	}
+	if states == nil {
+		states = make([]byte, len(paths))
+	}
+	for i, p := range paths {
+		if slices.Contains(files, p) {
+			states[i] = wrongColour
+		}
+	}
+	return states, nil
 }
 
 // makeRpmdb writes the database into the scratch folder and names its file.

@@ -83,6 +83,7 @@ func TestErrors(t *testing.T) {
 	var unknown *solve.Unknown
 	var conflict *solve.Conflict
 	var script *scriptlet.Failure
+	var files *compose.FileConflicts
 	for _, tc := range []struct {
 		name string
 		m    manifest.Manifest
@@ -94,7 +95,7 @@ func TestErrors(t *testing.T) {
 		{"scriptlet", manifest.Manifest{Packages: []string{"broken-pre"}}, func(e error) bool { return errors.As(e, &script) }, "about to break"},
 		{"unsigned", manifest.Manifest{Packages: []string{"unsigned-one"}}, func(e error) bool { return errors.Is(e, sign.ErrUntrusted) }, "unsigned-one"},
 		{"forged", manifest.Manifest{Packages: []string{"forged"}}, func(e error) bool { return errors.Is(e, sign.ErrUntrusted) }, "forged"},
-		{"file clash", manifest.Manifest{Packages: []string{"hello", "clash-hello"}}, nil, "/usr/bin/hello conflicts with the one of package"},
+		{"file clash", manifest.Manifest{Packages: []string{"hello", "clash-hello"}}, func(e error) bool { return errors.As(e, &files) }, "file /usr/bin/hello conflicts between attempted installs of hello-1.0-1.noarch and clash-hello-1.0-1.noarch"},
 		{"source", manifest.Manifest{Packages: []string{"hello"}, Repos: []string{"nosuch"}}, nil, "known: copse"},
 		{"group", manifest.Manifest{Packages: []string{"@nosuch"}}, nil, "known groups: core, greetings"},
 		{"bound source", manifest.Manifest{RepoPackages: []manifest.RepoPackages{{Repo: "nosuch", Packages: []string{"hello"}}}}, nil, "nosuch"},

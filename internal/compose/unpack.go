@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"path"
 	"regexp"
+	"slices"
 	"sort"
 	"strings"
 
@@ -27,23 +28,19 @@ func unpack(ctx context.Context, b *build) error {
 	if err := b.dropRemoved(); err != nil {
 		return err
 	}
-	owner := map[string]int{} // path -> index of the package whose file it is
-	for i, p := range b.packages {
-		t := tree.Load(b.o.Repo, p.Root)
+	for i := range b.packages {
+		p := &b.packages[i]
+		t, err := b.settle(p)
+		if err != nil {
+			return fmt.Errorf("package %s: %w", p.meta.NEVRA, err)
+		}
 		merged, err := tree.Merge(b.tree, t, tree.MergeOptions{OnConflict: func(path string, base, layer tree.Entry) (tree.Decision, error) {
-			return b.conflict(path, owner, i)
+			return b.decide(path, base, layer, i), nil
 		}})
 		if err != nil {
-			return fmt.Errorf("package %s: %w", p.meta.NEVRA, b.explain(err, owner))
+			return fmt.Errorf("package %s: %w", p.meta.NEVRA, b.explain(err, i))
 		}
 		b.tree = merged
-		if b.o.Base == nil || len(b.packages) > 1 {
-			for _, f := range p.Paths {
-				if _, taken := owner[f]; !taken {
-					owner[f] = i
-				}
-			}
-		}
 	}
 	if len(b.removed) > 0 {
 		if err := b.settleConfig(before); err != nil {
@@ -76,75 +73,47 @@ func (b *build) begin(ctx context.Context) (err error) {
 // dirMeta is a directory's metadata as packages have it where they say nothing.
 func dirMeta(mode uint32) ostree.DirMeta { return ostree.DirMeta{Mode: 0o040000 | mode} }
 
-// conflict decides between two files of one path. rpm lets the 64-bit program win where packages of two
-// word sizes bring one; anything else is a conflict between packages.
-func (b *build) conflict(p string, owner map[string]int, layer int) (tree.Decision, error) {
-	if b.keepBase[p] {
-		return tree.KeepBase, nil
-	}
-	is := colour(b.packages[layer].Header, p)
-	if is == 0 {
-		return tree.Refuse, nil
-	}
-	was := uint32(0)
-	if i, ok := owner[p]; ok {
-		was = colour(b.packages[i].Header, p)
-	} else {
-		for _, h := range b.remaining() {
-			was |= colour(h, p)
-		}
-	}
+// decide is the answer for a path that a package and the tree so far do not agree on: that of compareFiles.
+func (b *build) decide(p string, base, layer tree.Entry, pkg int) tree.Decision {
+	winner, known := b.winner[p]
 	switch {
-	case was&colour64 != 0 && is == colour32:
-		return tree.KeepBase, nil
-	case was == colour32 && is == colour64:
-		return tree.TakeLayer, nil
+	case b.keepBase[p]:
+		return tree.KeepBase
+	case !known || base.Dir != layer.Dir:
+		return tree.Refuse
+	case winner == pkg:
+		return tree.TakeLayer
 	}
-	return tree.Refuse, nil
+	return tree.KeepBase
 }
 
-// Colours of ELF files. Source: rpm, build/rpmfc.h (RPMFC_ELF32, RPMFC_ELF64).
-const (
-	colour32 = 1
-	colour64 = 2
-)
-
-// colour is the word size of a package's file in the tree; 0 = it has none.
-func colour(h *rpm.Header, p string) uint32 {
-	var c uint32
-	_ = eachPath(h, func(at string, f rpm.File) { // the header was read when the package was imported
-		if at == p {
-			c = f.Color
-		}
-	})
-	return c
-}
-
-// explain names the package on the other side of a conflict.
-func (b *build) explain(err error, owner map[string]int) error {
+// explain says who has what is in the way: something that is a directory here and a file there, or a file of a base
+// that is not made of packages.
+func (b *build) explain(err error, pkg int) error {
 	all := tree.Conflicts(err)
 	if len(all) == 0 {
 		return err
 	}
 	c, more := all[0], ""
 	if len(all) > 1 {
-		more = fmt.Sprintf(" (and %d more files)", len(all)-1)
+		more = fmt.Sprintf(" (and %d more)", len(all)-1)
 	}
-	if i, ok := owner[c.Path]; ok {
-		return fmt.Errorf("file /%s conflicts with the one of package %s%s", visible(c.Path), b.packages[i].meta.NEVRA, more)
+	what := "file"
+	if c.Base.Dir {
+		what = "directory"
+	}
+	for _, p := range b.packages[:pkg] {
+		if i, ok := slices.BinarySearch(p.Paths, c.Path); ok || i < len(p.Paths) && strings.HasPrefix(p.Paths[i], c.Path+"/") {
+			return fmt.Errorf("/%s conflicts with the %s of package %s%s", visible(c.Path), what, p.meta.NEVRA, more)
+		}
 	}
 	for _, h := range b.remaining() {
-		files, ferr := h.Files()
-		if ferr != nil {
-			continue
-		}
-		for _, f := range files {
-			if mapped, ok := importer.MapPath(f.Path); ok && mapped == c.Path {
-				return fmt.Errorf("file /%s conflicts with the one of the base's package %s%s", visible(c.Path), h.NEVRA(), more)
-			}
+		found := false
+		if ferr := b.eachPath(h, func(at string, _ rpm.File) { found = found || at == c.Path }); ferr == nil && found {
+			return fmt.Errorf("/%s conflicts with the %s of the base's package %s%s", visible(c.Path), what, h.NEVRA(), more)
 		}
 	}
-	return fmt.Errorf("file /%s conflicts with one that the base has and no package of it owns%s", visible(c.Path), more)
+	return fmt.Errorf("/%s conflicts with a %s that the base has and no package of it owns%s", visible(c.Path), what, more)
 }
 
 // visible is a tree path as it is seen in the guest.
@@ -187,14 +156,19 @@ func (b *build) dropEmptyDirs(dirs []string) error {
 	return nil
 }
 
-func eachPath(h *rpm.Header, f func(string, rpm.File)) error {
+// eachPath gives each file of a package that has a place in the tree, and where that is.
+func (b *build) eachPath(h *rpm.Header, f func(string, rpm.File)) error {
 	files, err := h.Files()
 	if err != nil {
 		return fmt.Errorf("files of %s: %w", h.NEVRA(), err)
 	}
 	for _, file := range files {
-		if p, ok := importer.MapPath(file.Path); ok {
-			f(p, file)
+		if mapped, ok := importer.MapPath(file.Path); ok {
+			at, err := b.places.file(mapped)
+			if err != nil {
+				return fmt.Errorf("files of %s: %w", h.NEVRA(), err)
+			}
+			f(at, file)
 		}
 	}
 	return nil
