@@ -13,15 +13,16 @@ import (
 // A Meadow that was booted is the host here, in which grove keeps a guest of its own: machinectl runs it as a machine, and the host's
 // systemd one of its services, from the tree that is current when it starts.
 func TestUnitsOfTheHost(t *testing.T) {
-	need(t, "systemd-nspawn", "nsenter", "machinectl", "dpkg")
+	need(t, "systemd-nspawn", "nsenter", "machinectl", "portablectl", "dpkg")
 	r := meadowRoad(t, "medium")
 	s := newSite(t)
 	srv := s.path("srv")
 	s.grove("compose", r.manifest, "--repo", srv)
 	s.grove("remote", "add", "dist", "file://"+srv, "--no-gpg-verify")
 	s.grove("create", "mail", "dist:"+r.ref, "--install", "postfix")
-	s.grove("run", "mail", "--", "systemctl", "mask", "systemd-networkd-wait-online.service")
-	h := s.host("mail")
+	s.grove("create", "host", "dist:"+r.ref)
+	s.grove("run", "host", "--", "systemctl", "mask", "systemd-networkd-wait-online.service")
+	h := s.host("host")
 
 	h.inside("grove service mail postfix@-.service && grove enable mail --network none --private-users && systemctl daemon-reload")
 	h.inside("systemctl start grove-mail-postfix@-.service")
@@ -66,6 +67,18 @@ func TestUnitsOfTheHost(t *testing.T) {
 	}
 	h.inside("grove rollback mail 2 2>&1 | grep 'restart grove-mail-postfix@-.service'") // it is without postfix, and a person asked for it
 	h.inside("systemctl stop grove-mail-postfix@-.service")
+	h.inside("grove disable mail --service grove-mail-postfix@-.service && systemctl daemon-reload && grove rollback mail 1")
+
+	// The package's own unit as a portable service: under its own name, in the guest's tree, and gone without a trace.
+	h.inside("grove service mail postfix@-.service --portable --profile trusted && systemctl daemon-reload && systemctl start postfix@-.service")
+	h.inside("set -e; " + smtp + "; systemctl show -P RootDirectory postfix@-.service | grep /run/grove")
+	h.inside("systemctl restart postfix@-.service && systemctl stop postfix@-.service")
+	h.until("! grep grove-roots /proc/self/mountinfo")
+	h.inside("grove disable mail --service postfix@-.service && systemctl daemon-reload && test -z \"$(ls /etc/systemd/system.attached)\"")
+	if out, err := h.try("grove service mail postfix@-.service --portable --profile homely"); err == nil {
+		t.Errorf("a profile that there is not: %s", out)
+	}
+
 	h.inside("grove disable mail && systemctl daemon-reload && grove fsck && test -z \"$(ls /etc/systemd/nspawn)\"")
 	h.stop()
 }

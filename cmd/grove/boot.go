@@ -177,11 +177,14 @@ What runs goes on until it is stopped.`, cobra.MaximumNArgs(1), func(cmd *cobra.
 func (a *app) service() *cobra.Command {
 	var h guest.Host
 	var o guest.ServiceOptions
+	var portable bool
 	cmd := verb("service NAME [UNIT]", "run one service of a guest as a hardened unit of this host", `
 Makes of a package's unit in the guest a unit of this host, grove-NAME-UNIT, with RootDirectory= on the guest's
 current tree, which grove mounts as the service starts, its /var and /etc, and a set of limits that is explained line by line in the file. --without KEY leaves
 one out. The unit follows upgrades at its next start. Without UNIT, the guest's services are listed; --print writes
 nothing. Where systemd-analyze is there, its rating is shown before and after.
+
+--portable hands the package's own unit, under its own name, to portablectl instead, with the limits of --profile.
 
     grove service mail postfix@-.service
     grove service mail nginx --without ProtectHome`, cobra.RangeArgs(1, 2), func(cmd *cobra.Command, args []string) error {
@@ -202,6 +205,19 @@ nothing. Where systemd-analyze is there, its rating is shown before and after.
 		}
 		if h.Program, err = program(); err != nil {
 			return err
+		}
+		if !portable && o.Profile != "" {
+			return usage("service: --profile goes with --portable")
+		}
+		if portable {
+			if o.Print || o.WriteEtc || o.Restart || o.AtBoot || len(o.Without)+len(o.Bind) > 0 {
+				return usage("service: the unit of --portable is the package's own; of the other options only --profile goes with it")
+			}
+			out, err := guest.PortableService(cmd.Context(), e, args[0], args[1], h, o)
+			if err != nil {
+				return err
+			}
+			return a.showEnabled(out)
 		}
 		s, out, err := guest.Service(cmd.Context(), e, args[0], args[1], h, o)
 		if err != nil {
@@ -232,6 +248,9 @@ nothing. Where systemd-analyze is there, its rating is shown before and after.
 	f.StringArrayVar(&o.Bind, "bind", nil, "show HOST[:GUEST[:ro]] to the service")
 	restartFlag(cmd, &o.Restart)
 	f.BoolVar(&o.AtBoot, "at-boot", false, "start it with the host")
+	f.BoolVar(&o.WriteEtc, "write-etc", false, "let it write to the deployment's /etc")
+	f.BoolVar(&portable, "portable", false, "as a portable service of this host")
+	f.StringVar(&o.Profile, "profile", "", "of --portable: default, nonetwork, strict or trusted")
 	f.BoolVar(&o.Print, "print", false, "print the unit, write nothing")
 	return cmd
 }

@@ -4,6 +4,7 @@ package guest
 
 import (
 	"context"
+	"errors"
 
 	"grove/internal/deploy"
 	"grove/internal/machine"
@@ -121,6 +122,9 @@ func Disable(ctx context.Context, e Env, name, unit string) (Enabled, error) {
 	}
 	defer lock.Release()
 	out := Enabled{Guest: name, Written: []string{}}
+	if err := machine.Detach(ctx, g.Dir(), unit); err != nil {
+		return out, err
+	}
 	out.Removed, err = machine.RemoveHostFiles(g.Dir(), unit)
 	return out, err
 }
@@ -152,6 +156,9 @@ type ServiceOptions struct {
 	AtBoot  bool
 	Restart bool
 	Print   bool // write nothing
+	// WriteEtc lets the service write to the deployment's /etc.
+	WriteEtc bool
+	Profile  string // of Portable; "" = "default"
 }
 
 // Service makes a unit of this host out of a unit of a package in the guest.
@@ -162,15 +169,12 @@ func Service(ctx context.Context, e Env, name, unit string, h Host, o ServiceOpt
 	if err != nil {
 		return machine.Service{}, Enabled{}, err
 	}
-	h = h.orDefault()
 	tree, err := d.OpenTree()
 	if err != nil {
 		return machine.Service{}, Enabled{}, err
 	}
 	defer tree.Close()
-	s, err := machine.MakeService(machine.ServiceOptions{
-		Guest: machineOf(g, d), Tree: tree.Name(), GuestDir: g.Dir(), StateRoot: e.Store.Root(), Program: h.Program, Unit: unit, UnitDir: h.UnitDir, Without: o.Without, Bind: o.Bind, AtBoot: o.AtBoot, Restart: o.Restart,
-	})
+	s, err := machine.MakeService(e.serviceOptions(g, d, tree.Name(), unit, h, o))
 	if err != nil || o.Print {
 		return s, Enabled{Guest: name, Unit: s.Name, Written: []string{}}, err
 	}
@@ -179,6 +183,46 @@ func Service(ctx context.Context, e Env, name, unit string, h Host, o ServiceOpt
 		err = machine.MakeStateDirs(g.VarDir(), s.StateDirs)
 	}
 	return s, out, err
+}
+
+func (e Env) serviceOptions(g *deploy.Guest, d *deploy.Deployment, tree, unit string, h Host, o ServiceOptions) machine.ServiceOptions {
+	h = h.orDefault()
+	return machine.ServiceOptions{
+		Guest: machineOf(g, d), Tree: tree, GuestDir: g.Dir(), StateRoot: e.Store.Root(), Program: h.Program, Unit: unit, UnitDir: h.UnitDir,
+		Without: o.Without, Bind: o.Bind, AtBoot: o.AtBoot, Restart: o.Restart, WriteEtc: o.WriteEtc, Profile: o.Profile,
+	}
+}
+
+// PortableService gives a unit of a package in the guest to systemd-portabled of this host, in its own words and with a
+// profile's limits. Disable takes it back.
+//
+//	errors  fs.ErrNotExist: the guest has no such unit; machine.ErrForeign; sandbox.ErrNoProgram: no portablectl
+func PortableService(ctx context.Context, e Env, name, unit string, h Host, o ServiceOptions) (Enabled, error) {
+	g, d, err := e.running(name, 0)
+	if err != nil {
+		return Enabled{}, err
+	}
+	if o.Profile == "" {
+		o.Profile = "default"
+	}
+	tree, err := d.OpenTree()
+	if err != nil {
+		return Enabled{}, err
+	}
+	defer tree.Close()
+	p, err := machine.MakePortable(e.serviceOptions(g, d, tree.Name(), unit, h, o))
+	if err != nil {
+		return Enabled{}, err
+	}
+	out, err := e.writeUnits(ctx, g, p.Files, Enabled{Guest: name, Unit: p.Unit})
+	if err != nil {
+		return out, err
+	}
+	if err := p.Attach(ctx, machineOf(g, d), g.Dir(), o.Profile); err != nil {
+		_, rerr := machine.RemoveHostFiles(g.Dir(), p.Unit)
+		return Enabled{}, errors.Join(err, rerr)
+	}
+	return out, nil
 }
 
 // Services lists the names of the service units that a guest has.

@@ -27,7 +27,9 @@ type ServiceOptions struct {
 	Without             []string
 	Bind                []string
 	AtBoot              bool
-	Restart             bool // as in UnitOptions
+	Restart             bool   // as in UnitOptions
+	WriteEtc            bool   // the service may write to the deployment's /etc
+	Profile             string // of MakePortable
 }
 
 // Service is a unit of the host made from one of a guest.
@@ -417,6 +419,11 @@ func (w *serviceWriter) mounts() {
 	}
 	w.line("# Logs go to the host's journal.\nBindReadOnlyPaths=-/run/systemd/journal:/run/systemd/journal -/dev/log")
 	w.line("# Names are looked up as on the host.\nBindReadOnlyPaths=-/etc/resolv.conf")
+	if w.o.WriteEtc {
+		w.line("# The deployment's own /etc: asked for by --write-etc.")
+		w.line("ReadWritePaths=+/var +/run +/etc")
+		return
+	}
 	w.line("ReadWritePaths=+/var +/run")
 }
 

@@ -23,6 +23,8 @@ type HostFile struct {
 	Unit string // the service it belongs to; "" = the guest as a machine
 	// Restart is a unit to be started again, where it runs, when the guest has another current deployment.
 	Restart string `json:",omitempty"`
+	// Attached is what portablectl was given: the tree, and the prefix of names of units.
+	Attached []string `json:",omitempty"`
 }
 
 // ErrForeign says that a file of the host is in the way that grove did not write.
