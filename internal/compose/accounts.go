@@ -48,7 +48,7 @@ func accountsBefore(_ context.Context, b *build) error {
 	if err != nil {
 		return err
 	}
-	users, groups := b.knownIDs()
+	users, groups := b.stageIDs()
 	if b.o.Lock == nil {
 		users, groups = b.freeLines(join2(db, alt), users, groups)
 	}
@@ -131,9 +131,9 @@ func accountsAfter(_ context.Context, b *build) error {
 		return err
 	}
 	users, groups := db.Added(b.accounts)
-	known, knownGroups := b.knownIDs()
+	known, knownGroups := b.stageIDs()
 	users, groups = lockOrder(users, known), lockOrder(groups, knownGroups)
-	b.users, b.groups = users, groups
+	b.users, b.groups = append(b.users, users...), append(b.groups, groups...)
 	before := db.Format()
 	clean := withoutAccounts(db, names(users), names(groups))
 	if err := clean.AddLines(users, groups); err != nil {

@@ -12,6 +12,7 @@ import (
 // ahead is a checkout of the base that goes on while packages are resolved and fetched: that work keeps one
 // core busy, this one the file system.
 type ahead struct {
+	tree *tree.Tree // what is laid out
 	stop context.CancelFunc
 	done chan error // gets one value; nil once it was taken
 }
@@ -22,7 +23,7 @@ func (b *build) layOutAhead(ctx context.Context, root tree.Root) {
 		return
 	}
 	ctx, stop := context.WithCancel(ctx)
-	b.ahead = ahead{stop: stop, done: make(chan error, 1)}
+	b.ahead = ahead{tree: tree.Load(b.o.Repo, root), stop: stop, done: make(chan error, 1)}
 	go func() { b.ahead.done <- b.o.Repo.Checkout(ctx, root, b.o.Checkout, checkoutOptions()) }()
 }
 
@@ -35,7 +36,7 @@ func (b *build) aheadResult() error {
 	b.ahead.stop()
 	b.ahead.done = nil
 	if err == nil {
-		b.checkedOut = b.base.tree
+		b.checkedOut = b.ahead.tree
 	}
 	return err
 }

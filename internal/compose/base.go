@@ -67,9 +67,15 @@ func openBase(ctx context.Context, b *build) error {
 		return err
 	}
 	b.layOutAhead(ctx, tree.Root{Tree: c.Tree, Meta: c.Meta})
-	b.base.tree, b.base.stamp = t, c.Timestamp
+	b.base.stamp = c.Timestamp
 	b.base.version, b.base.sources = CommitVersion(c), baseSources(c)
-	dir, place, err := ExtractRpmdb(b.o.Repo, t, filepath.Join(b.o.Scratch, "rpmdb-base"))
+	return b.openTree(t, "rpmdb-base")
+}
+
+// openTree takes a tree as what is built on, and reads what it has installed; scratch names a folder for that.
+func (b *build) openTree(t *tree.Tree, scratch string) error {
+	b.base.tree = t
+	dir, place, err := ExtractRpmdb(b.o.Repo, t, filepath.Join(b.o.Scratch, scratch))
 	if errors.Is(err, repo.ErrNotFound) {
 		return nil // a base that was not made of packages
 	}

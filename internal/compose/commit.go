@@ -100,6 +100,9 @@ func (b *build) metadata(version string) gvariant.Dict {
 	if b.o.Base == nil {
 		add(KeySources, gvariant.Strings(b.usedSources()))
 	}
+	if b.o.Base != nil && onlyPackages(b.m) {
+		add(KeyState, gvariant.String(b.state(len(b.stages), b.users, b.groups)))
+	}
 	add(KeyUsers, gvariant.Strings(b.users))
 	if b.o.Ref != "" {
 		add("ostree.ref-binding", gvariant.Strings([]string{b.o.Ref}))

@@ -102,10 +102,13 @@ type build struct {
 	shortPriority int                      // resolve: the best priority of those
 	kept          []manifest.LockedPackage // resolve: packages of the run before, in the order of keptRepo
 	picks         []pick                   // resolve: in transaction order
-	removed       []*rpm.Header            // resolve: installed packages that go away
+	removed       []*rpm.Header            // resolve: installed packages that go away; then those of the stage
+	stages        []manifest.LockedStage   // resolve: where each ends; counts of accounts are known after it
+	known         int                      // resolve: how many of the stages stood so in the lock, or in the one before
+	stage         int                      // runStages: the one that is being made
 	inputs        string                   // resolve
 	stamp         uint64                   // resolve: seconds; the time of everything written
-	packages      []imported               // fetch
+	packages      []imported               // fetch; then those of the stage
 	places        *places                  // files: where links of the tree lead
 	winner        map[string]int           // files: path that several have -> index of the package whose file it is, or baseWins
 	wrongColour   map[int][]string         // files: index of a package -> its files, as it names them, that gave way to those of another word size
@@ -115,7 +118,7 @@ type build struct {
 	ahead         ahead                    // openBase: the base's checkout, while it is being made
 	checkedOut    *tree.Tree               // scripts: what Options.Checkout holds now
 	accounts      accounts.DB              // accounts: those of base and packages' own files
-	users, groups []string                 // accounts: lines that packages made
+	users, groups []string                 // accounts: lines that packages made, of all stages so far
 	tx            *repo.Tx
 	result        Result
 }
@@ -131,6 +134,12 @@ var recipe = []step{
 	{"base", openBase},
 	{"resolve", resolve},
 	{"fetch", fetchPackages},
+	{"", func(ctx context.Context, b *build) error { return b.runStages(ctx) }},
+	{"commit", commit},
+}
+
+// perStage is what is done for each stage of the packages; most trees have one (stages.go).
+var perStage = []step{
 	{"pretrans", runPretrans},
 	{"files", compareFiles},
 	{"unpack", unpack},
@@ -140,7 +149,6 @@ var recipe = []step{
 	{"rpmdb", writeRpmdb},
 	{"finish", finish},
 	{"labels", labels},
-	{"commit", commit},
 }
 
 // Run makes the manifest's commit in Options.Repo.
@@ -161,19 +169,33 @@ func Run(ctx context.Context, m manifest.Manifest, o Options) (Result, error) {
 		}
 	}()
 	defer b.dropAhead()
-	for _, s := range recipe {
+	if err := b.run(ctx, recipe); err != nil {
+		return Result{}, err
+	}
+	return b.result, nil
+}
+
+// run does the steps of a list, until one finds that nothing changes.
+func (b *build) run(ctx context.Context, list []step) error {
+	for _, s := range list {
 		if err := ctx.Err(); err != nil {
-			return Result{}, err
+			return err
+		}
+		if s.name == "" { // a list of its own
+			if err := s.run(ctx, b); err != nil {
+				return err
+			}
+			continue
 		}
 		b.o.Progress(Event{Step: s.name})
 		if err := s.run(ctx, b); err != nil {
-			return Result{}, fmt.Errorf("%s: %w", s.name, err)
+			return fmt.Errorf("%s: %w", s.name, err)
 		}
 		if b.result.Unchanged {
-			break
+			return nil
 		}
 	}
-	return b.result, nil
+	return nil
 }
 
 // oneByOne lets several goroutines report to a function that expects one.

@@ -25,7 +25,7 @@ import (
 const LocalSource = solve.LocalRepo
 
 // layoutVersion is part of every input hash: raise it when the same inputs are to give another tree.
-const layoutVersion = 1
+const layoutVersion = 2
 
 // pick is one package that the tree gets.
 type pick struct {
@@ -51,12 +51,8 @@ func resolve(ctx context.Context, b *build) error {
 	if err != nil {
 		return err
 	}
-	b.stamp = b.base.stamp
-	for _, p := range b.picks {
-		if t := uint64(max(p.meta.BuildTimeSec, 0)); t > b.stamp {
-			b.stamp = t
-		}
-	}
+	b.arrange()
+	b.stamp = b.stampOf(b.stages[len(b.stages)-1])
 	b.inputs = b.inputHash()
 	if b.o.Unchanged != nil && b.o.Unchanged(b.inputs) {
 		b.result.Unchanged = true
@@ -383,6 +379,7 @@ func (b *build) inputHash() string {
 	for _, r := range b.removed {
 		fmt.Fprintf(h, "removed %s\n", r.NEVRA())
 	}
+	fmt.Fprint(h, stageList(b.stages))
 	files := []string{m.PostprocessScript}
 	for _, f := range m.AddFiles {
 		files = append(files, f[0])
@@ -412,6 +409,13 @@ func (b *build) knownIDs() (users, groups []string) {
 	return l.Users, l.Groups
 }
 
+// stageIDs are those of knownIDs that the stage may take.
+func (b *build) stageIDs() (users, groups []string) {
+	users, groups = b.knownIDs()
+	end := b.stages[b.stage]
+	return b.linesLeft(users, b.users, end.Users), b.linesLeft(groups, b.groups, end.Groups)
+}
+
 // lock writes the plan down.
 func (b *build) lock() manifest.Lock {
 	l := manifest.Lock{Version: manifest.LockVersion, Arch: b.o.Arch, Inputs: b.inputs, Timestamp: int64(b.stamp)}
@@ -431,6 +435,11 @@ func (b *build) lock() manifest.Lock {
 	l.Users, l.Groups = b.users, b.groups
 	if b.tree == nil {
 		l.Users, l.Groups = b.knownIDs()
+	}
+	if len(b.stages) > 1 {
+		l.Stages = slices.Clone(b.stages)
+		last := &l.Stages[len(l.Stages)-1]
+		last.Users, last.Groups = len(l.Users), len(l.Groups)
 	}
 	return l
 }

@@ -127,6 +127,7 @@ func (b *build) makeRpmdb(entries []rpmdb.Entry) (string, error) {
 	for _, h := range b.remaining() {
 		all = append(all, rpmdb.Entry{Header: h, Stored: true})
 	}
+	b.base.dbDir = dir // for the next stage
 	return path, rpmdb.Write(path, append(all, entries...))
 }
 

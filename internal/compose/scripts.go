@@ -57,7 +57,8 @@ func (b *build) overlay(ctx context.Context, step string, o scriptlet.Options,
 	if o.Root, o.Image, err = b.scriptRoot(ctx, filepath.Join(b.o.Scratch, step)); err != nil {
 		return fmt.Errorf("check out: %w", err)
 	}
-	o.Upper, o.Work = filepath.Join(b.o.Scratch, step, "upper"), filepath.Join(b.o.Scratch, step, "work")
+	scratch := filepath.Join(b.o.Scratch, fmt.Sprintf("%s-%d", step, b.stage))
+	o.Upper, o.Work = filepath.Join(scratch, "upper"), filepath.Join(scratch, "work")
 	for _, d := range []string{o.Upper, o.Work} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return err

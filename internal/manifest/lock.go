@@ -21,6 +21,7 @@ const (
 	maxLock         = 64 << 20
 	maxLockPackages = 100000
 	maxLockLines    = 100000
+	maxLockStages   = 1000
 	maxLockString   = 4096
 )
 
@@ -31,6 +32,7 @@ type Lock struct {
 	Base      LockedBase      `json:"base,omitzero"`
 	Packages  []LockedPackage `json:"packages"`          // in the order of the transaction
 	Removed   []string        `json:"removed,omitempty"` // NEVRAs of the base's packages that go away
+	Stages    []LockedStage   `json:"stages,omitempty"`  // in which changes the packages came; none = all in one
 	Users     []string        `json:"users,omitempty"`   // lines of passwd that the layers made; kept for life
 	Groups    []string        `json:"groups,omitempty"`  // lines of group, likewise
 	Inputs    string          `json:"inputs"`            // hash of everything that went in
@@ -45,6 +47,15 @@ type LockedBase struct {
 	Ref     string `json:"ref"`
 	Commit  string `json:"commit"` // 64 hex digits
 	Version string `json:"version,omitempty"`
+}
+
+// LockedStage says where one stage of the layers ends: how many of each of the lock's lists are there by then. A stage's packages
+// are put on the tree of the stage before.
+type LockedStage struct {
+	Packages int `json:"packages"`
+	Removed  int `json:"removed,omitempty"`
+	Users    int `json:"users,omitempty"`
+	Groups   int `json:"groups,omitempty"`
 }
 
 // LockedPackage is one package, found again by its digest.
@@ -109,7 +120,30 @@ func ParseLock(data []byte) (Lock, error) {
 	return l, nil
 }
 
+// checkStages demands that stages follow each other and end with the lists.
+func (l Lock) checkStages() error {
+	if len(l.Stages) > maxLockStages {
+		return fmt.Errorf("more than %d stages", maxLockStages)
+	}
+	var before LockedStage
+	for i, s := range l.Stages {
+		if s.Packages < before.Packages || s.Removed < before.Removed || s.Users < before.Users || s.Groups < before.Groups ||
+			s.Packages+s.Removed == before.Packages+before.Removed {
+			return fmt.Errorf("stage %d: ends before the one in front of it, or adds nothing", i+1)
+		}
+		before = s
+	}
+	if len(l.Stages) > 0 && before != (LockedStage{len(l.Packages), len(l.Removed), len(l.Users), len(l.Groups)}) {
+		return fmt.Errorf("stages: the last ends at package %d of %d, removal %d of %d, user %d of %d, group %d of %d",
+			before.Packages, len(l.Packages), before.Removed, len(l.Removed), before.Users, len(l.Users), before.Groups, len(l.Groups))
+	}
+	return nil
+}
+
 func (l Lock) check() error {
+	if err := l.checkStages(); err != nil {
+		return err
+	}
 	if len(l.Packages) > maxLockPackages || len(l.Removed) > maxLockPackages {
 		return fmt.Errorf("more than %d packages", maxLockPackages)
 	}
