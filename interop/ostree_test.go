@@ -130,7 +130,9 @@ func TestBaseOfOstree(t *testing.T) {
 // keyring is a GnuPG home with one key.
 type keyring struct{ home, id, public string }
 
-func newKeyring(t *testing.T, name string) keyring {
+func newKeyring(t *testing.T, name string) keyring { return newKeyringOf(t, name, "rsa2048") }
+
+func newKeyringOf(t *testing.T, name, algorithm string) keyring {
 	t.Helper()
 	// The path of an agent's socket must be short.
 	home, err := os.MkdirTemp("/tmp", "gk")
@@ -145,7 +147,7 @@ func newKeyring(t *testing.T, name string) keyring {
 		t.Helper()
 		return tool(t, "gpg", append([]string{"--homedir", home, "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", ""}, args...)...)
 	}
-	gpg("--quick-gen-key", name+" <"+name+"@example.org>", "rsa2048", "sign", "never")
+	gpg("--quick-gen-key", name+" <"+name+"@example.org>", algorithm, "sign", "never")
 	k := keyring{home: home, public: filepath.Join(home, "public.asc")}
 	for _, line := range strings.Split(gpg("--with-colons", "--list-keys"), "\n") {
 		if f := strings.Split(line, ":"); f[0] == "fpr" && k.id == "" {

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"io"
 	"strconv"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"grove/internal/gvariant"
 	"grove/internal/ostree"
 	"grove/internal/repo"
 	"grove/internal/tree"
@@ -33,7 +31,7 @@ func (a *app) repo() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return usage("say a verb; grove repo --help lists them") }}
 	cmd.PersistentFlags().StringVar(&v.dir, "repo", "", "the repository (default: the state root's)")
 	cmd.AddCommand(v.init(), v.commit(), v.checkout(), v.ls(), v.cat(), v.diff(), v.log(), v.show(), v.refs(), v.revParse(),
-		v.pull(), v.pullLocal(), v.a.remote(v.open, false), v.prune(), v.fsck(), v.summary(), v.config(), v.export(), v.reset())
+		v.pull(), v.pullLocal(), v.a.remote(v.open, false), v.prune(), v.fsck(), v.summary(), v.config(), v.export(), v.reset(), v.gpgSign(), v.sign())
 	return cmd
 }
 
@@ -67,7 +65,7 @@ Prints the commit's checksum. Several --tree are laid over one another, the last
 			if len(args) == 1 {
 				o.trees = append(o.trees, "dir="+args[0])
 			}
-			c, err := o.commit(cmd, r)
+			c, err := o.commit(cmd, v.a, r)
 			if err != nil {
 				return err
 			}
@@ -279,59 +277,6 @@ func (v *repoVerbs) log() *cobra.Command {
 		}
 		return nil
 	})
-}
-
-func (v *repoVerbs) show() *cobra.Command {
-	return verb("show COMMIT", "a commit and its metadata", "Everything that the commit object says, and what stands beside it.", cobra.ExactArgs(1), func(_ *cobra.Command, args []string) error {
-		r, _, commit, c, err := v.at(args[0])
-		if err != nil {
-			return err
-		}
-		printCommit(v.a.stdout, c, commit)
-		for _, e := range commit.Metadata {
-			fmt.Fprintf(v.a.stdout, "    %s: %s\n", e.Key, clip(e.Value))
-		}
-		detached, err := r.Detached(c)
-		if err != nil {
-			return err
-		}
-		for _, e := range detached {
-			fmt.Fprintf(v.a.stdout, "    (beside it) %s: %s\n", e.Key, clip(e.Value))
-		}
-		return nil
-	})
-}
-
-// maxPrinted bounds one value of metadata on the screen: package lists have hundreds of kilobytes.
-const maxPrinted = 2000
-
-func clip(v gvariant.Value) string {
-	s := v.Text(false)
-	if len(s) > maxPrinted {
-		return s[:maxPrinted] + fmt.Sprintf("... (%d bytes)", len(s))
-	}
-	return s
-}
-
-func printCommit(w io.Writer, c ostree.Checksum, commit ostree.Commit) {
-	fmt.Fprintf(w, "commit %s\n", c)
-	if !commit.Parent.IsZero() {
-		fmt.Fprintf(w, "Parent:  %s\n", commit.Parent)
-	}
-	content := sha256.Sum256(append(append([]byte{}, commit.Tree[:]...), commit.Meta[:]...))
-	fmt.Fprintf(w, "ContentChecksum:  %x\n", content)
-	fmt.Fprintf(w, "Date:  %s\n", time.Unix(int64(commit.Timestamp), 0).UTC().Format("2006-01-02 15:04:05 -0700"))
-	if ver, ok := commit.Metadata.Lookup("version"); ok {
-		fmt.Fprintf(w, "Version: %s\n", ver.Str())
-	}
-	subject := commit.Subject
-	if subject == "" {
-		subject = "(no subject)"
-	}
-	fmt.Fprintf(w, "\n    %s\n\n", subject)
-	if commit.Body != "" {
-		fmt.Fprintf(w, "    %s\n\n", strings.ReplaceAll(strings.TrimRight(commit.Body, "\n"), "\n", "\n    "))
-	}
 }
 
 // parseTimestamp reads --timestamp: @SECONDS, or a date of RFC 3339.

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -29,6 +28,7 @@ type commitFlags struct {
 	unchanged                                bool
 	o                                        repo.CommitTreeOptions
 	labels                                   labelFlags
+	signing                                  signFlags
 	uid, gid                                 int
 }
 
@@ -56,10 +56,15 @@ func (c *commitFlags) add(cmd *cobra.Command) {
 	f.BoolVar(&c.o.NoXattrs, "no-xattrs", false, "leave extended attributes out")
 	f.BoolVar(&c.o.CanonicalPermissions, "canonical-permissions", false, "owner 0:0, no xattrs, plain modes")
 	c.labels.add(f)
+	c.signing.add(f, "the commit")
 }
 
 // commit makes the commit and sets its ref.
-func (c *commitFlags) commit(cmd *cobra.Command, r *repo.Repo) (ostree.Checksum, error) {
+func (c *commitFlags) commit(cmd *cobra.Command, a *app, r *repo.Repo) (ostree.Checksum, error) {
+	signers, err := c.signing.signers(a)
+	if err != nil {
+		return ostree.Checksum{}, err
+	}
 	if c.branch == "" && !c.orphan {
 		return ostree.Checksum{}, usage("commit: say -b BRANCH, or --orphan")
 	}
@@ -93,7 +98,10 @@ func (c *commitFlags) commit(cmd *cobra.Command, r *repo.Repo) (ostree.Checksum,
 	if err != nil {
 		return ostree.Checksum{}, err
 	}
-	obj := ostree.Commit{Subject: c.subject, Body: c.body, Tree: root.Tree, Meta: root.Meta, Timestamp: uint64(time.Now().Unix())}
+	obj := ostree.Commit{Subject: c.subject, Body: c.body, Tree: root.Tree, Meta: root.Meta}
+	if obj.Timestamp, err = a.now(); err != nil {
+		return ostree.Checksum{}, err
+	}
 	if c.timestamp != "" {
 		if obj.Timestamp, err = parseTimestamp(c.timestamp); err != nil {
 			return ostree.Checksum{}, err
@@ -136,8 +144,8 @@ func (c *commitFlags) commit(cmd *cobra.Command, r *repo.Repo) (ostree.Checksum,
 	if err != nil {
 		return sum, err
 	}
-	if len(beside) > 0 {
-		tx.SetDetached(sum, beside)
+	if err := tx.SignStaged(cmd.Context(), obj, beside, signers); err != nil {
+		return sum, err
 	}
 	if !c.orphan {
 		if err := tx.SetRef(c.branch, sum); err != nil {

@@ -59,34 +59,6 @@ func (v *repoVerbs) fsck() *cobra.Command {
 	})
 }
 
-func (v *repoVerbs) summary() *cobra.Command {
-	var update, view bool
-	cmd := verb("summary -u|--view", "write or show the summary", "The summary is what clients read the list of refs from.", cobra.NoArgs,
-		func(cmd *cobra.Command, _ []string) error {
-			r, err := v.open()
-			if err != nil {
-				return err
-			}
-			switch {
-			case update:
-				return r.WriteSummary(cmd.Context())
-			case view:
-				s, _, err := r.ReadSummary()
-				if err != nil {
-					return err
-				}
-				for _, ref := range s.Refs {
-					fmt.Fprintf(v.a.stdout, "%s %s\n", ref.Commit, ref.Name)
-				}
-				return nil
-			}
-			return usage("summary: say --update or --view")
-		})
-	cmd.Flags().BoolVarP(&update, "update", "u", false, "write it anew")
-	cmd.Flags().BoolVarP(&view, "view", "v", false, "show it")
-	return cmd
-}
-
 func (v *repoVerbs) config() *cobra.Command {
 	return verb("config get|set|unset SECTION.KEY [VALUE]", "read or change the repository's settings", "SECTION.KEY is such as core.mode.", cobra.RangeArgs(2, 3),
 		func(_ *cobra.Command, args []string) error {

@@ -15,19 +15,24 @@ func hostArch() string { return compose.HostArch() }
 
 func (a *app) compose() *cobra.Command {
 	var o guest.ComposeOptions
+	var signing signFlags
 	cmd := verb("compose MANIFEST [--repo DIR] [--write-lock FILE] [--lock FILE]", "make a base tree from RPM packages", `
 MANIFEST is a treefile as rpm-ostree has it (grove help manifest lists the keys); the .repo files in its
 folder define its sources. The tree is committed to DIR, which is made as an archive repository where there
 is none, ready for grove serve or any static web server.
 
     grove compose el7.yaml --repo srv --write-lock el7.lock.json
-    grove compose el7.yaml --repo srv --lock el7.lock.json          exactly the same again`,
+    grove compose el7.yaml --repo srv --lock el7.lock.json          exactly the same again
+    grove compose el7.yaml --repo srv --gpg-sign=/root/key.gpg      commit and summary signed`,
 		cobra.ExactArgs(1), func(cmd *cobra.Command, args []string) error {
 			e, err := a.guestEnv()
 			if err != nil {
 				return err
 			}
 			o.Manifest = args[0]
+			if o.Signers, err = signing.signers(a); err != nil {
+				return err
+			}
 			res, err := guest.Compose(cmd.Context(), e, o)
 			if err != nil {
 				return err
@@ -48,6 +53,7 @@ is none, ready for grove serve or any static web server.
 	f.BoolVar(&o.NoGPGCheck, "no-gpg-check", false, "use packages without checking their signatures")
 	f.BoolVar(&o.Refresh, "refresh", false, "ask the sources for new metadata first")
 	f.BoolVar(&o.Force, "force", false, "make it again even where nothing changed")
+	signing.add(f, "commit and summary")
 	return cmd
 }
 

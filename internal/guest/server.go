@@ -17,6 +17,7 @@ import (
 	"grove/internal/ostree"
 	"grove/internal/repo"
 	"grove/internal/rpmmd"
+	"grove/internal/trust"
 )
 
 // maxAddedFile bounds a file that a manifest adds to a tree: it is held in memory, and larger ones belong into packages.
@@ -31,6 +32,8 @@ type ComposeOptions struct {
 	NoGPGCheck bool
 	Refresh    bool
 	Force      bool
+	// Signers sign the commit and, of a repository that others pull from, its summary.
+	Signers []trust.Signer
 }
 
 // Composed is what a compose made.
@@ -82,7 +85,7 @@ func Compose(ctx context.Context, e Env, o ComposeOptions) (Composed, error) {
 		}
 	}
 	out.Commit = res.Commit.String()
-	if err := publish(ctx, e.Store.Repo(), target, m.Ref, res); err != nil {
+	if err := publish(ctx, e.Store.Repo(), target, m.Ref, res, o.Signers); err != nil {
 		return out, fmt.Errorf("commit to %s: %w", target.Path(), err)
 	}
 	out.Version = res.Lock.CommitVersion
@@ -201,26 +204,33 @@ func (e Env) scratch(ctx context.Context) (string, func(), error) {
 	}, nil
 }
 
-// publish puts a commit of the work repo into the repository that others pull from, with its summary. It makes
-// good what a run that was killed left undone.
-func publish(ctx context.Context, from, to *repo.Repo, ref string, res compose.Result) error {
+// publish signs a commit of the work repo and puts it into the repository that others pull from, with its summary. It makes
+// good what a run that was killed left undone: nobody sees a ref before its signatures.
+func publish(ctx context.Context, from, to *repo.Repo, ref string, res compose.Result, signers []trust.Signer) error {
+	own := from.Path() == to.Path()
+	if res.Unchanged {
+		from = to
+	}
+	if err := from.SignMissing(ctx, res.Commit, signers); err != nil {
+		return err
+	}
 	if !res.Unchanged {
 		if err := from.SetRef(ref, res.Commit); err != nil {
 			return err
 		}
-	}
-	if from.Path() == to.Path() {
-		return nil
-	}
-	if !res.Unchanged {
-		if err := to.PullLocal(ctx, from, []string{ref}, repo.PullOptions{}); err != nil {
-			return err
+		if !own {
+			if err := to.PullLocal(ctx, from, []string{ref}, repo.PullOptions{}); err != nil {
+				return err
+			}
 		}
 	}
-	if res.Unchanged && summaryHas(to, ref, res.Commit) {
+	if own {
 		return nil
 	}
-	return to.WriteSummary(ctx)
+	if res.Unchanged && summaryHas(to, ref, res.Commit) && (len(signers) == 0 || to.SummarySigned()) {
+		return nil
+	}
+	return to.UpdateSummary(ctx, repo.SummaryOptions{Signers: signers})
 }
 
 func summaryHas(r *repo.Repo, ref string, c ostree.Checksum) bool {

@@ -488,7 +488,7 @@ func TestSignatures(t *testing.T) {
 		{"plain", gpgOn, public, "no GPG signature"},
 		{"forged", gpgOn, public, "key"},
 		{"ed", edOn, nil, ""},
-		{"ed", edOther, nil, "no ed25519 signature is by a key of the remote"},
+		{"ed", edOther, nil, "no ed25519 signature is by a known key"},
 		{"ed", edNone, nil, "no ed25519 key"},
 		{"gpg", edOn, nil, "no ed25519 signature"},
 		{"ed", gpgOn, public, "no GPG signature"},

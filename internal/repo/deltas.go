@@ -177,7 +177,8 @@ func (r *Repo) summaryDeltas(d gvariant.Dict) (gvariant.Dict, error) {
 	if err != nil || len(list) == 0 {
 		return d, err
 	}
-	return d.With(ostree.SummaryDeltas, ostree.DeltaDigestsValue(list)), nil
+	digests, _ := ostree.DeltaDigestsValue(list).Dict()
+	return d.With(ostree.SummaryDeltas, digests.InsertionOrder().Value()), nil
 }
 
 // ReindexDeltas writes the indexes of the deltas that are there, and deletes those of commits that none leads to any more;

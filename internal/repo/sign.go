@@ -4,6 +4,7 @@ package repo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -41,7 +42,7 @@ func (r *Repo) Policy(remote string) (trust.Policy, error) {
 // AnyPolicy has the keys of all remotes and of the host together: to tell who signed, not to decide whether that suffices.
 // Remotes whose keys cannot be read are left out.
 func (r *Repo) AnyPolicy() (trust.Policy, error) {
-	remotes, err := r.config.Remotes()
+	remotes, err := r.Remotes()
 	if err != nil {
 		return trust.Policy{}, err
 	}
@@ -93,6 +94,16 @@ func (r *Repo) SignCommit(ctx context.Context, c ostree.Checksum, signers []trus
 	return r.EditDetached(ctx, c, func(data []byte, d gvariant.Dict) (gvariant.Dict, error) {
 		return trust.Sign(ctx, signers, data, d)
 	})
+}
+
+// SignMissing is SignCommit without those signers whose signature is there already.
+func (r *Repo) SignMissing(ctx context.Context, c ostree.Checksum, signers []trust.Signer) error {
+	for _, s := range signers {
+		if err := r.SignCommit(ctx, c, []trust.Signer{s}); err != nil && !errors.Is(err, trust.ErrSigned) {
+			return err
+		}
+	}
+	return nil
 }
 
 // SignStaged signs a commit that the transaction is about to make, beside what else stands beside it.

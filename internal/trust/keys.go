@@ -3,6 +3,7 @@
 package trust
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"grove/internal/sandbox"
 	"grove/internal/sign"
 )
 
@@ -123,14 +125,21 @@ func readKeyPath(path string, wanted func(name string) bool) ([][]byte, error) {
 	return all, nil
 }
 
-// ReadGPGHome gives the public keys of a GnuPG home that are kept as keyrings (pubring.gpg), as OSTree reads it, and those
-// of files that were put there.
+// ReadGPGHome gives the public keys of a GnuPG home: those of keyrings that lie there, and where gpg keeps them in its keybox,
+// what gpg exports.
 //
 //	errors  if the folder or a key cannot be read
-func ReadGPGHome(dir string) (Policy, error) {
+func ReadGPGHome(ctx context.Context, dir string) (Policy, error) {
 	all, err := readKeyPath(dir, isKeyring)
 	if err != nil {
 		return Policy{}, err
+	}
+	if _, err := os.Stat(filepath.Join(dir, "pubring.kbx")); err == nil {
+		keys, err := sandbox.HostTool(ctx, nil, "gpg", "--batch", "--no-tty", "--quiet", "--homedir", dir, "--export")
+		if err != nil {
+			return Policy{}, fmt.Errorf("read keys of %s: %w", dir, err)
+		}
+		all = append(all, keys)
 	}
 	all = slices.DeleteFunc(all, func(b []byte) bool { return len(b) == 0 })
 	p := Policy{GPG: true, where: dir, keyring: sign.Keyring{Current: true}}

@@ -126,7 +126,7 @@ func (k Keys) gpgSigner(name string) (Signer, error) {
 }
 
 // ErrSigned is what Sign answers where the key has signed the data already.
-var ErrSigned = errors.New("is already signed by this key")
+var ErrSigned = errors.New("has signed it already")
 
 // Sign adds the signatures of all signers over data to d.
 //
@@ -150,7 +150,7 @@ func Sign(ctx context.Context, signers []Signer, data []byte, d gvariant.Dict) (
 func notYet(kind string, sig []byte, others [][]byte) error {
 	if kind != GPG {
 		if slices.ContainsFunc(others, func(o []byte) bool { return bytes.Equal(o, sig) }) {
-			return ErrSigned
+			return fmt.Errorf("the key %w", ErrSigned)
 		}
 		return nil
 	}
@@ -165,7 +165,7 @@ func notYet(kind string, sig []byte, others [][]byte) error {
 		}
 		for _, id := range mine {
 			if slices.Contains(theirs, id) {
-				return fmt.Errorf("key %s: %w", id, ErrSigned)
+				return fmt.Errorf("key %s %w", id, ErrSigned)
 			}
 		}
 	}

@@ -283,7 +283,7 @@ func (p Policy) examineEd25519(data, sig []byte) Mark {
 			return Mark{Type: Ed25519, Key: base64.StdEncoding.EncodeToString(key)}
 		}
 	}
-	return Mark{Type: Ed25519, Err: fmt.Errorf("%w: no ed25519 signature is by a key of the remote", sign.ErrUntrusted)}
+	return Mark{Type: Ed25519, Err: fmt.Errorf("%w: no ed25519 signature is by a known key", sign.ErrUntrusted)}
 }
 
 // Keyring gives the OpenPGP keys.
