@@ -57,7 +57,7 @@ var thirdParty = map[string]string{
 	"github.com/spf13/cobra":          "cmd/grove",
 	"github.com/spf13/pflag":          "cmd/grove",
 	"github.com/yuin/gopher-lua":      "rpmlua",
-	"go.yaml.in/yaml/v4":              "manifest",
+	"go.yaml.in/yaml/v4":              "manifest rpmmd",
 	"golang.org/x/sync":               "*",
 	"golang.org/x/sys":                "*",
 	"golang.org/x/term":               "cmd/grove machine sandbox",

@@ -55,6 +55,7 @@ type Options struct {
 	Client  *fetch.Client
 	Sources []rpmmd.Source                   // in order; the manifest's `repos` choose among them
 	ReadKey func(url string) ([]byte, error) // reads a gpgkey= of a source
+	Modules rpmmd.ModuleState                // what the target says of modules; the manifest adds to it
 
 	Base       *Base          // nil = from nothing
 	Lock       *manifest.Lock // make exactly this; no solving
@@ -101,6 +102,7 @@ type build struct {
 	short         bool                     // resolve: a source could not be read
 	shortPriority int                      // resolve: the best priority of those
 	kept          []manifest.LockedPackage // resolve: packages of the run before, in the order of keptRepo
+	conditional   []rpmmd.Conditional      // resolve: of the groups that are asked for
 	picks         []pick                   // resolve: in transaction order
 	removed       []*rpm.Header            // resolve: installed packages that go away; then those of the stage
 	stages        []manifest.LockedStage   // resolve: where each ends; counts of accounts are known after it

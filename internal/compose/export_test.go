@@ -24,9 +24,15 @@ var (
 	UnitName        = unitName
 	Variant         = variant
 	Visible         = visible
-	Members         = members
 	BaseSources     = baseSources
 )
+
+// Members gives the packages of a group of these sources, and those that belong to it on a condition.
+func Members(name string, sources ...*rpmmd.Metadata) (there []string, conditional []rpmmd.Conditional, err error) {
+	b := &build{sources: sources}
+	there, err = b.group(name)
+	return there, b.conditional, err
+}
 
 // InputHash is the hash of what a run would be made from.
 func InputHash(m manifest.Manifest, o Options, picks map[string]string) string {

@@ -381,14 +381,38 @@ func TestLockFits(t *testing.T) {
 }
 
 func TestMembers(t *testing.T) {
-	md := &rpmmd.Metadata{
-		Groups:       []rpmmd.Group{{ID: "g", Mandatory: []string{"a"}, Default: []string{"b"}, Optional: []string{"c"}}, {ID: "h", Mandatory: []string{"d"}}},
-		Environments: []rpmmd.Environment{{ID: "e", Groups: []string{"h", "g", "nosuch"}}},
+	packages := func(names string) (all []rpm.Meta) {
+		for _, n := range strings.Fields(names) {
+			all = append(all, rpm.Meta{NEVRA: rpm.NEVRA{Name: n}})
+		}
+		return all
 	}
-	for id, want := range map[string]string{"g": "a b", "h": "d", "e": "d a b", "x": ""} {
-		got, ok := compose.Members(md, id)
-		if strings.Join(got, " ") != want || ok != (id != "x") {
-			t.Errorf("%s: got %v, %v", id, got, ok)
+	one := &rpmmd.Metadata{
+		Groups: []rpmmd.Group{
+			{ID: "g", Name: "Good Things", Mandatory: []string{"a", "gone"}, Default: []string{"b"}, Optional: []string{"c"}, Conditional: []rpmmd.Conditional{{Name: "a-de", Requires: "a"}, {Name: "nowhere", Requires: "a"}}},
+			{ID: "h", Mandatory: []string{"d"}}, {ID: "o", Mandatory: []string{"f"}},
+		},
+		Environments: []rpmmd.Environment{{ID: "e", Name: "All of It", Groups: []string{"h", "g", "nosuch"}, Options: []string{"o", "p"}, DefaultOptions: []string{"o"}}, {ID: "h", Groups: []string{"g"}}},
+		Packages:     packages("a b c d a-de f"),
+	}
+	two := &rpmmd.Metadata{Groups: []rpmmd.Group{{ID: "g", Mandatory: []string{"a"}, Default: []string{"e"}}}, Packages: packages("a e")}
+	for _, tt := range []struct{ name, want, conditional string }{
+		{"g", "a b e", "a-de"}, {"h", "d", ""}, {"e", "d a b e f", "a-de"}, {"^e", "d a b e f", "a-de"}, {"^h", "a b e", "a-de"},
+		{"Good Things", "a b e", "a-de"}, {"All of It", "d a b e f", "a-de"}, {"x", "!g, h, o, ^e, ^h", ""}, {"^g", "!", ""},
+	} {
+		got, conditional, err := compose.Members(tt.name, one, two)
+		if bad, ok := strings.CutPrefix(tt.want, "!"); ok {
+			if err == nil || !strings.Contains(err.Error(), bad) {
+				t.Errorf("%s: %v", tt.name, err)
+			}
+			continue
+		}
+		var names []string
+		for _, c := range conditional {
+			names = append(names, c.Name)
+		}
+		if err != nil || strings.Join(got, " ") != tt.want || strings.Join(names, " ") != tt.conditional {
+			t.Errorf("%s: got %v, %v, %v", tt.name, got, names, err)
 		}
 	}
 }

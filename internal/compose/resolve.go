@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sort"
 	"strings"
 	"syscall"
 
@@ -113,7 +112,7 @@ func (b *build) lockFits() error {
 // resolveBySolver loads the sources, asks the solver and keeps its answer.
 func (b *build) resolveBySolver(ctx context.Context) error {
 	wants := b.m.Packages
-	if len(wants)+len(b.m.RepoPackages)+len(b.m.Overrides.Remove)+len(b.m.Overrides.Replace)+len(b.locals) == 0 {
+	if len(wants)+len(b.m.Modules.Install)+len(b.m.RepoPackages)+len(b.m.Overrides.Remove)+len(b.m.Overrides.Replace)+len(b.locals) == 0 {
 		if b.o.Base == nil {
 			return errors.New("the manifest names no packages; add some under `packages:`")
 		}
@@ -124,11 +123,18 @@ func (b *build) resolveBySolver(ctx context.Context) error {
 		return err
 	}
 	b.short = len(dead) > 0
-	req, err := b.request(wants)
+	more, err := b.modules(wants)
+	if err != nil {
+		return err
+	}
+	req, err := b.request(append(more, wants...))
 	if err != nil {
 		return err
 	}
 	plan, err := b.solveWithFiles(ctx, req)
+	if err == nil {
+		plan, err = b.solveConditional(ctx, &req, plan)
+	}
 	if err != nil {
 		if len(dead) > 0 {
 			return fmt.Errorf("%w (left out, as unavailable: %s)", err, strings.Join(dead, "; "))
@@ -286,6 +292,9 @@ func (b *build) request(wants []string) (solve.Request, error) {
 			req.Install = append(req.Install, w)
 			continue
 		}
+		if b.isModule(w) {
+			continue // its packages are among wants
+		}
 		members, err := b.group(strings.TrimPrefix(w, "@"))
 		if err != nil {
 			return req, err
@@ -293,33 +302,6 @@ func (b *build) request(wants []string) (solve.Request, error) {
 		req.Install = append(req.Install, members...)
 	}
 	return req, b.repoPackages(&req)
-}
-
-// group gives the packages of a comps group or environment: mandatory and default ones that some source has.
-func (b *build) group(id string) ([]string, error) {
-	var known []string
-	for _, md := range b.sources {
-		if members, ok := members(md, id); ok {
-			have := map[string]bool{}
-			for _, s := range b.sources {
-				for _, p := range s.Packages {
-					have[p.Name] = true
-				}
-			}
-			var there []string
-			for _, m := range members {
-				if have[m] {
-					there = append(there, m)
-				}
-			}
-			return there, nil
-		}
-		for _, g := range md.Groups {
-			known = append(known, g.ID)
-		}
-	}
-	sort.Strings(known)
-	return nil, fmt.Errorf("group %q is in no source (known groups: %s)", id, strings.Join(known, ", "))
 }
 
 // solveWithFiles asks once with what primary lists of files, and again with all file lists where a
@@ -442,27 +424,4 @@ func (b *build) lock() manifest.Lock {
 		last.Users, last.Groups = len(l.Users), len(l.Groups)
 	}
 	return l
-}
-
-// members are the packages of a group, or of all groups of an environment: mandatory and default ones.
-func members(md *rpmmd.Metadata, id string) ([]string, bool) {
-	groups := map[string]rpmmd.Group{}
-	for _, g := range md.Groups {
-		groups[g.ID] = g
-	}
-	if g, ok := groups[id]; ok {
-		return append(append([]string{}, g.Mandatory...), g.Default...), true
-	}
-	for _, e := range md.Environments {
-		if e.ID != id {
-			continue
-		}
-		var out []string
-		for _, gid := range e.Groups {
-			g := groups[gid]
-			out = append(append(out, g.Mandatory...), g.Default...)
-		}
-		return out, true
-	}
-	return nil, false
 }

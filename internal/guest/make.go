@@ -306,6 +306,9 @@ func (e Env) compose(ctx context.Context, g *deploy.Guest, cur *deploy.Deploymen
 		if o.Sources, o.ReadKey, err = e.sources(ctx, g, v, m, in.options.RepoFiles); err != nil {
 			return compose.Result{}, err
 		}
+		if o.Modules, err = v.modules(); err != nil {
+			return compose.Result{}, err
+		}
 		return compose.Run(ctx, m, o)
 	}
 	return e.bare(ctx, cur, in.options.sameIntent(cur, m), o)

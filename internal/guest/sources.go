@@ -303,6 +303,33 @@ func (v view) dnfConf(vars rpmmd.Vars) (rpmmd.Source, error) {
 	return rpmmd.Defaults(), nil
 }
 
+// modules is what the target says of modules: the platform it is, and dnf's record of streams.
+func (v view) modules() (rpmmd.ModuleState, error) {
+	var st rpmmd.ModuleState
+	platform, err := v.osRelease("PLATFORM_ID")
+	if err != nil {
+		return st, err
+	}
+	st.Platform = strings.TrimPrefix(platform, "platform:")
+	names, err := v.names("dnf/modules.d")
+	if err != nil {
+		return st, err
+	}
+	for _, name := range names {
+		if !strings.HasSuffix(name, ".module") {
+			continue
+		}
+		data, err := v.file("etc/dnf/modules.d/" + name)
+		if err == nil && data != nil {
+			err = st.Read(data)
+		}
+		if err != nil {
+			return st, fmt.Errorf("/etc/dnf/modules.d/%s: %w", name, err)
+		}
+	}
+	return st, nil
+}
+
 // vars are the variables of .repo files, of the target: never the host's.
 func (v view) vars(m manifest.Manifest) (rpmmd.Vars, error) {
 	own := rpmmd.Vars{}
@@ -330,7 +357,7 @@ func (v view) vars(m manifest.Manifest) (rpmmd.Vars, error) {
 	}
 	if releasever == "" {
 		var err error
-		if releasever, err = v.versionID(); err != nil {
+		if releasever, err = v.osRelease("VERSION_ID"); err != nil {
 			return nil, err
 		}
 	}
@@ -350,8 +377,8 @@ func (v view) vars(m manifest.Manifest) (rpmmd.Vars, error) {
 	return vars, nil
 }
 
-// versionID is VERSION_ID of the target's os-release, "" where it has none.
-func (v view) versionID() (string, error) {
+// osRelease gives a value of the target's os-release, "" where it has none.
+func (v view) osRelease(key string) (string, error) {
 	release, err := v.file("etc/os-release")
 	if err == nil && release == nil {
 		release, err = v.file("usr/lib/os-release")
@@ -360,8 +387,8 @@ func (v view) versionID() (string, error) {
 		return "", err
 	}
 	for _, line := range strings.Split(string(release), "\n") {
-		if id, ok := strings.CutPrefix(line, "VERSION_ID="); ok {
-			return strings.Trim(strings.TrimSpace(id), `"'`), nil
+		if value, ok := strings.CutPrefix(line, key+"="); ok {
+			return strings.Trim(strings.TrimSpace(value), `"'`), nil
 		}
 	}
 	return "", nil

@@ -84,6 +84,8 @@ func (d *decoder) value(k Key, n *yaml.Node, field any) error {
 		*p, err = d.locals(n, true)
 	case *Overrides:
 		*p, err = d.overrides(n)
+	case *Modules:
+		*p, err = d.modules(n)
 	default:
 		panic(fmt.Sprintf("manifest: no decoder for %T", field))
 	}

@@ -128,6 +128,8 @@ func fieldNode(k Key, field any) *yaml.Node {
 		return listNode(*p, localNode)
 	case *Overrides:
 		return overridesNode(*p)
+	case *Modules:
+		return modulesNode(*p)
 	}
 	panic(fmt.Sprintf("manifest: no encoder for %T", field))
 }

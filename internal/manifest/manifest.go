@@ -33,8 +33,10 @@ type Manifest struct {
 	RepoPackages    []RepoPackages
 	LocalPackages   []LocalPackage
 	Overrides       Overrides
-	Recommends      *bool // nil = yes; see WantRecommends
-	Documentation   *bool // nil = yes; see WantDocumentation
+	Modules         Modules
+	PlatformModule  string // platform:NAME
+	Recommends      *bool  // nil = yes; see WantRecommends
+	Documentation   *bool  // nil = yes; see WantDocumentation
 	InstallLangs    []string
 
 	AddFiles             [][2]string // source file, path in the tree
@@ -91,6 +93,12 @@ type LocalPackage struct {
 type Overrides struct {
 	Remove  []string // names of installed packages
 	Replace []LocalPackage
+}
+
+// Modules are streams of modules of the sources.
+type Modules struct {
+	Enable  []string // name:stream
+	Install []string // name[:stream][/profile]: enabled, and the packages of the profile installed
 }
 
 // Check says what the accounts of a new tree are compared with.

@@ -68,6 +68,10 @@ func join(own, from any, once bool) {
 		o := from.(*Overrides)
 		p.Remove = unique(concat(o.Remove, p.Remove))
 		p.Replace = concat(o.Replace, p.Replace)
+	case *Modules:
+		m := from.(*Modules)
+		p.Enable = unique(concat(m.Enable, p.Enable))
+		p.Install = unique(concat(m.Install, p.Install))
 	case *map[string]any:
 		*p = underlay(*p, *from.(*map[string]any))
 	case *map[string]string:

@@ -87,7 +87,8 @@ func (l *loader) fromCache(m *Metadata) bool {
 		unix.Munmap(data)
 		return false
 	}
-	m.Packages, m.Groups, m.Environments = c.packages, c.Groups, c.Environments
+	m.Packages = c.packages
+	m.Groups, m.Environments, m.Modules, m.ModuleDefaults = c.Groups, c.Environments, c.Modules, c.ModuleDefaults
 	return true
 }
 
@@ -96,7 +97,7 @@ func (l *loader) keep(m *Metadata) error {
 	if l.dir == "" {
 		return nil
 	}
-	data, err := pack(content{m.Packages, extras{m.Groups, m.Environments}})
+	data, err := pack(content{m.Packages, extras{m.Groups, m.Environments, m.Modules, m.ModuleDefaults}})
 	if err != nil {
 		return err
 	}

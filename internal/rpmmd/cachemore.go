@@ -16,8 +16,10 @@ type content struct {
 
 // extras are the parts that are small beside the packages.
 type extras struct {
-	Groups       []Group
-	Environments []Environment
+	Groups         []Group         `json:",omitempty"`
+	Environments   []Environment   `json:",omitempty"`
+	Modules        []Module        `json:",omitempty"`
+	ModuleDefaults []ModuleDefault `json:",omitempty"`
 }
 
 func packMore(c content) ([]byte, error) { return json.Marshal(c.extras) }

@@ -45,7 +45,7 @@ func ParseCut(data []byte, size int) ([]rpm.Meta, error) {
 func Location(href, base string) (string, error) { return location(href, base) }
 
 func Pack(p []rpm.Meta, g []Group, e []Environment) []byte {
-	data, err := pack(content{p, extras{g, e}})
+	data, err := pack(content{p, extras{Groups: g, Environments: e}})
 	if err != nil {
 		panic(err)
 	}

@@ -136,3 +136,21 @@ func FuzzUnpack(f *testing.F) {
 		}
 	})
 }
+
+func FuzzModules(f *testing.F) {
+	f.Add([]byte(sampleModules))
+	seeds(f, "dnf5/test/data/repos-repomd/*/repodata/modules.yaml")
+	f.Fuzz(func(t *testing.T, data []byte) {
+		modules, defaults, err := rpmmd.ParseModules(bytes.NewReader(data))
+		if err != nil {
+			return
+		}
+		md := &rpmmd.Metadata{Modules: modules, ModuleDefaults: defaults, Packages: sampleMeta()}
+		var install []string
+		for _, m := range modules {
+			install = append(install, m.Name+":"+m.Stream)
+		}
+		rpmmd.ApplyModules([]*rpmmd.Metadata{md}, rpmmd.ModuleState{Platform: "p1", Install: install}, "x86_64")
+		rpmmd.ApplyModules([]*rpmmd.Metadata{md}, rpmmd.ModuleState{Platform: "p1"}, "x86_64")
+	})
+}

@@ -137,6 +137,9 @@ func (l *loader) load(ctx context.Context) (*Metadata, error) {
 			return nil, err
 		}
 	}
+	if err := l.modules(ctx, m); err != nil {
+		return nil, err // without it other packages would seem to be there
+	}
 	if err := l.groups(ctx, m); err != nil {
 		if ctx.Err() != nil || errors.Is(err, fetch.ErrOffline) {
 			return nil, err
@@ -411,6 +414,16 @@ func (l *loader) event(what string, done, total int64) {
 func (l *loader) primary(ctx context.Context, m *Metadata) error {
 	return l.with(ctx, m, "primary", func(r io.Reader) (err error) {
 		m.Packages, err = ParsePrimary(r)
+		return err
+	})
+}
+
+func (l *loader) modules(ctx context.Context, m *Metadata) error {
+	if _, ok := m.repomd.files["modules"]; !ok {
+		return nil
+	}
+	return l.with(ctx, m, "modules", func(r io.Reader) (err error) {
+		m.Modules, m.ModuleDefaults, err = ParseModules(r)
 		return err
 	})
 }

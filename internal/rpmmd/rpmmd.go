@@ -2,7 +2,7 @@
 
 // Package rpmmd reads sources: rpm-md repositories of RPM packages, and the .repo files that name them.
 //
-// It brings no packages (PackageURLs and fetch do) and chooses none (solve does). Module streams and zchunk are not read.
+// It brings no packages (PackageURLs and fetch do) and chooses none (solve does). Of zchunk it reads the plain twin.
 // Every byte of metadata is held against a checksum that repomd.xml gives, and repomd.xml against its signature and the
 // metalink where the source has them; sizes are limited before memory is taken; no name that a server chose becomes the name
 // of a file here.
@@ -83,6 +83,8 @@ type Metadata struct {
 	Packages       []rpm.Meta
 	Groups         []Group
 	Environments   []Environment
+	Modules        []Module // all builds of all streams; ApplyModules says which count
+	ModuleDefaults []ModuleDefault
 	Warnings       []string // what was left out and why
 
 	bases  []string // URLs that end in a slash, best first
