@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -431,9 +432,15 @@ func (g *Guest) last() (int, error) {
 	return id, nil
 }
 
+// remember keeps the number of a deployment that is removed from being given again. While a higher one is there it needs
+// no note, so that a full disk can be cleared.
 func (g *Guest) remember(id int) error {
 	last, err := g.last()
 	if err != nil || id <= last {
+		return err
+	}
+	ids, err := g.ids()
+	if err != nil || len(ids) > 0 && slices.Max(ids) > id {
 		return err
 	}
 	return durable.WriteFile(filepath.Join(g.dir, lastFile), []byte(strconv.Itoa(id)+"\n"), 0o644)

@@ -268,7 +268,10 @@ type FsckReport struct {
 	Faults  []string `json:"faults"`
 }
 
-// Fsck checks every object of the repo and every guest's folder.
+// Fsck checks every object of the repo, beside whoever is at work, and then every guest's folder, which it keeps others
+// from changing meanwhile.
+//
+//	errors  durable.ErrBusy: the objects are fine, and the guests were not checked
 func Fsck(ctx context.Context, e Env) (FsckReport, error) {
 	rep := FsckReport{Faults: []string{}}
 	res, err := e.Store.Repo().Fsck(ctx, repo.FsckOptions{})
@@ -279,6 +282,15 @@ func Fsck(ctx context.Context, e Env) (FsckReport, error) {
 	for _, f := range res.Faults {
 		rep.Faults = append(rep.Faults, f.String())
 	}
+	lock, err := e.Store.Lock(ctx, true, e.Wait)
+	if err != nil && len(rep.Faults) > 0 {
+		rep.Faults = append(rep.Faults, fmt.Sprintf("guests: not checked: %v", err))
+		return rep, nil
+	}
+	if err != nil {
+		return rep, fmt.Errorf("%d objects are fine; check guests: %w", rep.Objects, err)
+	}
+	defer lock.Release()
 	faults, err := e.Store.Check(ctx)
 	if err != nil {
 		return rep, err
