@@ -3,10 +3,10 @@
 // Package pull brings commits, and all they need, from a remote into a repository.
 //
 // It reads archive repositories over HTTP and any repository in a folder. Static deltas take the place of objects where they
-// save bytes. Order is everything: a commit is held against its
-// checksum, the remote's keys, its bindings and the time of the commit that it follows before anything else of it is asked
-// for; it is then stored, marked as partial; each object is held against its checksum before it is stored; when all are there,
-// the mark goes and refs move, together. What was brought when a pull is cut off stays, and is not asked for again.
+// save bytes. Order is everything: a commit is held against its checksum, the remote's keys, its bindings and the time of the
+// commit that it follows before anything else of it is asked for; it is then stored, marked as partial; each object is held
+// against its checksum before it is stored; when all are there, the mark goes and refs move, together. What was brought when
+// a pull is cut off stays, and is not asked for again.
 package pull
 
 import (
