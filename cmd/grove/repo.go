@@ -37,7 +37,7 @@ func (a *app) repo() *cobra.Command {
 
 func (v *repoVerbs) init() *cobra.Command {
 	mode := "bare"
-	cmd := verb("init [--mode MODE]", "make a repository", "MODE is bare, bare-user, bare-user-only or archive.", cobra.NoArgs,
+	cmd := verb("init [--mode MODE]", "make a repository", "MODE is bare, bare-user, bare-user-only, bare-split-xattrs or archive.", cobra.NoArgs,
 		func(*cobra.Command, []string) error {
 			m, err := repo.ParseMode(mode)
 			if err != nil {

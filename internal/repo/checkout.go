@@ -111,6 +111,9 @@ func newCheckout(ctx context.Context, r *Repo, o CheckoutOptions) *checkout {
 		c.link = !o.Copy && o.UserMode
 	case BareUserOnly:
 		c.link, c.linkSymlinks = !o.Copy, !o.Copy
+	case BareSplitXattrs: // where there are no xattrs
+		c.link = !o.Copy && !o.UserMode
+		c.linkSymlinks = c.link
 	}
 	return c
 }
@@ -298,7 +301,7 @@ func (c *checkout) dressDir(fd int, m ostree.DirMeta) error {
 // file lays out one file or symlink.
 func (c *checkout) file(dir int, f ostree.TreeFile, own bool) error {
 	o := object{ostree.TypeFile, f.Checksum}
-	if c.link && !own && (c.linkSymlinks || !c.r.standsForLink(o)) {
+	if c.link && !own && c.isItself(o) {
 		err := unix.Linkat(c.r.objdir(), c.r.objectPath(o), dir, f.Name, 0)
 		switch err {
 		case nil:
@@ -316,6 +319,14 @@ func (c *checkout) file(dir int, f ostree.TreeFile, own bool) error {
 		return c.exists(dir, f, own, err)
 	}
 	return err
+}
+
+// isItself reports whether the file that holds an object is the file that it stands for.
+func (c *checkout) isItself(o object) bool {
+	if c.r.mode == BareSplitXattrs {
+		return c.r.splitPlain(o.c)
+	}
+	return c.linkSymlinks || !c.r.standsForLink(o)
 }
 
 // standsForLink reports whether the regular file that a bare-user repository keeps stands for a symlink. An object

@@ -57,7 +57,7 @@ func (r *Repo) CommitTree(ctx context.Context, tx *Tx, dir string, o CommitTreeO
 	if r.mode == BareUserOnly {
 		o.CanonicalPermissions = true
 	}
-	o.NoXattrs = o.NoXattrs || o.CanonicalPermissions
+	o.NoXattrs = o.NoXattrs || o.CanonicalPermissions || r.set.disableXattrs
 	c := &committer{tx: tx, o: o, batches: make(chan batch, 16)}
 	var g *errgroup.Group
 	g, c.ctx = errgroup.WithContext(ctx)

@@ -167,7 +167,7 @@ func (c *Config) Remote(name string) (Remote, error) {
 }
 
 func (c *Config) remoteFiles() []string {
-	if c.remotesDir == "" {
+	if c.remotesDir == "" || !c.boolean("core", "add-remotes-config-dir", true) {
 		return nil
 	}
 	files, _ := filepath.Glob(filepath.Join(c.remotesDir, "*.conf")) // the pattern is sound; no folder is no file

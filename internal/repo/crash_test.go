@@ -261,7 +261,12 @@ func damageOne(t *testing.T, r *repo.Repo, path string, d damage) {
 	ok(t, err)
 	save := t.TempDir() + "/saved"
 	ok(t, exec.Command("cp", "-a", "--reflink=never", path, save).Run())
+	ok(t, os.Remove(path)) // others may share the inode
+	ok(t, exec.Command("cp", "-a", "--reflink=never", save, path).Run())
 	applies := d.do(t, path, fi)
+	if strings.HasSuffix(path, ".file-xattrs") && d.name == "removed" {
+		applies = false // the links to it are what counts
+	}
 	if strings.HasSuffix(path, ".filez") && d.name == "longer" {
 		applies = false // what comes after the end of the deflate stream is not read
 	}
@@ -284,7 +289,7 @@ func damageOne(t *testing.T, r *repo.Repo, path string, d damage) {
 	if applies && !found {
 		t.Errorf("%s %s: fsck says %v", name, d.name, res.Faults)
 	}
-	if applies && (d.name == "flipped" || d.name == "removed" || d.name == "symlink") {
+	if applies && !strings.HasSuffix(path, ".file-xattrs") && (d.name == "flipped" || d.name == "removed" || d.name == "symlink") {
 		taker := initRepo(t, repo.Archive)
 		if r.Mode() == repo.Archive {
 			taker = initRepo(t, repo.BareUser)

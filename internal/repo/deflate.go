@@ -5,7 +5,6 @@ package repo
 import (
 	"bytes"
 	"io"
-	"strconv"
 	"sync"
 
 	"github.com/klauspost/compress/flate"
@@ -19,16 +18,6 @@ import (
 // 160, 157, 132, 139, 136 and 134 MB for 2.8, 2.9, 3.6, 4.3, 4.6 and 4.9 s (libostree: 139 MB, 10 s).
 // archive.zlib-level overrides it.
 const defaultDeflateLevel = 3
-
-// deflateLevel reads archive.zlib-level, brought into 1..9 as libostree does.
-func (r *Repo) deflateLevel() int {
-	v, ok := r.config.Get("archive", "zlib-level")
-	if !ok {
-		return defaultDeflateLevel
-	}
-	n, _ := strconv.Atoi(v) // what is no number counts as 0, as in libostree
-	return min(9, max(1, n))
-}
 
 // codecs keeps compressors and buffers for reuse: a compressor has hundreds of kilobytes of tables.
 type codecs struct {

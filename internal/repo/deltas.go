@@ -466,7 +466,7 @@ func (n *NewDelta) Publish(name ostree.DeltaName) error {
 }
 
 func (n *NewDelta) publish(name ostree.DeltaName) error {
-	if n.r.fsync {
+	if n.r.set.fsync {
 		if err := durable.SyncFS(n.path); err != nil {
 			return err
 		}
@@ -478,7 +478,7 @@ func (n *NewDelta) publish(name ostree.DeltaName) error {
 	if err := durable.SwapDir(n.path, dir); err != nil {
 		return err
 	}
-	if n.r.fsync {
+	if n.r.set.fsync {
 		return durable.SyncDir(filepath.Dir(dir))
 	}
 	return nil

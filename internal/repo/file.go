@@ -41,6 +41,8 @@ func (r *Repo) OpenFile(c ostree.Checksum) (ostree.FileHeader, int64, io.ReadClo
 		f, err = p.openArchive(c)
 	case BareUser:
 		f, err = p.openBareUser(c)
+	case BareSplitXattrs:
+		f, err = p.openSplit(c)
 	default:
 		f, err = p.openBare(c)
 	}
@@ -114,9 +116,10 @@ func (r *Repo) openBare(c ostree.Checksum) (f openFile, err error) {
 	}
 	if err == nil {
 		f.h = ostree.FileHeader{UID: st.Uid, GID: st.Gid, Mode: st.Mode}
-		if r.mode == BareUserOnly {
+		switch {
+		case r.mode == BareUserOnly:
 			f.h.UID, f.h.GID = 0, 0
-		} else {
+		case r.mode == Bare && !r.set.disableXattrs:
 			f.h.Xattrs, err = fdXattrs(fd)
 		}
 	}
@@ -143,8 +146,22 @@ func (r *Repo) bareLink(name string) (h ostree.FileHeader, err error) {
 		h.UID, h.GID = 0, 0
 		return h, nil
 	}
-	h.Xattrs, err = linkXattrs(r.objdir(), name)
+	if r.mode == Bare && !r.set.disableXattrs {
+		h.Xattrs, err = linkXattrs(r.objdir(), name)
+	}
 	return h, err
+}
+
+// openSplit reads a file whose inode is the truth but for the xattrs.
+func (r *Repo) openSplit(c ostree.Checksum) (openFile, error) {
+	f, err := r.openBare(c)
+	if err != nil {
+		return f, err
+	}
+	if f.h.Xattrs, err = r.splitXattrs(c); err != nil {
+		f.content.Close()
+	}
+	return f, err
 }
 
 func readlinkAt(dir int, name string) (string, error) {

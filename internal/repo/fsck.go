@@ -120,14 +120,17 @@ func (f *fsck) verifyAll(ctx context.Context, list []object) error {
 		if err == nil || errors.Is(err, ErrNotFound) { // gone meanwhile: commits tells whether it is missed
 			continue
 		}
-		f.fault(o.String(), err)
-		f.mu.Lock()
-		f.faulty[o] = true
-		f.mu.Unlock()
-		if f.o.Delete {
-			f.cached.forget(o)
-			if err := durable.UnlinkAt(durable.At{Dir: f.r.objdir(), Name: f.r.objectPath(o)}); err != nil {
-				return fmt.Errorf("delete object %s: %w", o, err)
+		for _, o := range f.r.parts(o) {
+			f.fault(o.String(), err)
+			f.mu.Lock()
+			f.faulty[o] = true
+			f.mu.Unlock()
+			if f.o.Delete {
+				f.cached.forget(o)
+				err := durable.UnlinkAt(durable.At{Dir: f.r.objdir(), Name: f.r.objectPath(o)})
+				if err != nil && !(o.t == ostree.TypeFileXattrsLink && missing(err)) {
+					return fmt.Errorf("delete object %s: %w", o, err)
+				}
 			}
 		}
 	}
@@ -155,6 +158,13 @@ func (r *Repo) verify(o object, quick bool, buf []byte) error {
 		data, err := r.Metadata(o.t, o.c)
 		if err == nil {
 			_, err = ostree.ParseDirMeta(data)
+		}
+		return err
+	}
+	if o.t == ostree.TypeFileXattrs {
+		data, err := r.Metadata(o.t, o.c)
+		if err == nil {
+			_, err = ostree.ParseXattrs(data)
 		}
 		return err
 	}

@@ -112,7 +112,14 @@ func (tx *Tx) link(from *Repo, o object) (bool, error) {
 			return false, nil
 		}
 	}
-	return true, tx.settle(o, err)
+	if err = tx.settle(o, err); err != nil || o.t != ostree.TypeFile || tx.r.mode != BareSplitXattrs {
+		return true, err
+	}
+	xs, err := from.splitXattrs(o.c)
+	if err == nil {
+		err = tx.putSplitXattrs(o.c, xs)
+	}
+	return true, err
 }
 
 // PullOptions say what PullLocal brings.

@@ -43,6 +43,11 @@ func (r *Repo) Has(t ostree.ObjectType, c ostree.Checksum) bool {
 }
 
 func (r *Repo) hasLocal(o object) bool {
+	return r.holds(o) && (r.mode != BareSplitXattrs || o.t != ostree.TypeFile || r.holds(object{ostree.TypeFileXattrsLink, o.c}))
+}
+
+// holds reports whether there is a file under the object's name, whole or not.
+func (r *Repo) holds(o object) bool {
 	var st unix.Stat_t
 	return unix.Fstatat(r.objdir(), r.objectPath(o), &st, unix.AT_SYMLINK_NOFOLLOW) == nil
 }
@@ -50,7 +55,7 @@ func (r *Repo) hasLocal(o object) bool {
 // locate returns the repository, this or a parent, that has o.
 func (r *Repo) locate(o object) (*Repo, error) {
 	for p := r; p != nil; p = p.parent {
-		if p.hasLocal(o) {
+		if p.holds(o) {
 			return p, nil
 		}
 	}
@@ -211,7 +216,7 @@ func (r *Repo) DirMeta(c ostree.Checksum) (ostree.DirMeta, error) {
 
 // uncached is the same repository with an empty cache, for who wants to know what lies on disk now.
 func (r *Repo) uncached() *Repo {
-	u := &Repo{path: r.path, mode: r.mode, config: r.config, objects: r.objects, flat: r.flat, workers: r.workers, fsync: r.fsync, each: r.each}
+	u := &Repo{path: r.path, mode: r.mode, config: r.config, objects: r.objects, flat: r.flat, workers: r.workers, set: r.set}
 	if r.parent != nil {
 		u.parent = r.parent.uncached()
 	}

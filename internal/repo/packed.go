@@ -155,7 +155,7 @@ func (p *packed) large() error {
 		return err
 	}
 	err = p.copyRaw(fd)
-	return p.tx.finishLarge(tmp, fd, p.h, p.want, err)
+	return p.tx.finishLarge(tmp, fd, p.h, p.want, p.size, err)
 }
 
 // copyRaw writes the object as it is, inflating it beside to see what it is. What follows the deflate stream is cut off.

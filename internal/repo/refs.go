@@ -267,7 +267,7 @@ func (r *Repo) SetRef(name string, c ostree.Checksum) error {
 		return fmt.Errorf("set ref %q: %w", name, err)
 	}
 	r.touch()
-	return nil
+	return r.followRefs()
 }
 
 func (r *Repo) setRef(name string, c ostree.Checksum) error {
@@ -321,5 +321,5 @@ func (r *Repo) DeleteRef(name string) error {
 		return fmt.Errorf("delete ref %q: %w", name, err)
 	}
 	r.touch()
-	return nil
+	return r.followRefs()
 }

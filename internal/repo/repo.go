@@ -11,8 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strconv"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -28,13 +26,15 @@ var ErrNotFound = errors.New("not found")
 type Mode uint8
 
 const (
-	Bare         Mode = iota // as files with their real owner, mode and xattrs
-	BareUser                 // as files of one owner, the real metadata in an xattr
-	BareUserOnly             // as files of one owner, without metadata beyond permission bits
-	Archive                  // compressed, for serving
+	Bare            Mode = iota // as files with their real owner, mode and xattrs
+	BareUser                    // as files of one owner, the real metadata in an xattr
+	BareUserOnly                // as files of one owner, without metadata beyond permission bits
+	Archive                     // compressed, for serving
+	BareSplitXattrs             // as files with owner and mode, the xattrs in objects of their own
 )
 
-var modeNames = [...]string{Bare: "bare", BareUser: "bare-user", BareUserOnly: "bare-user-only", Archive: "archive-z2"}
+var modeNames = [...]string{Bare: "bare", BareUser: "bare-user", BareUserOnly: "bare-user-only", Archive: "archive-z2",
+	BareSplitXattrs: "bare-split-xattrs"}
 
 // String returns the mode as the configuration file has it.
 func (m Mode) String() string { return modeNames[m] }
@@ -49,7 +49,7 @@ func ParseMode(s string) (Mode, error) {
 			return Mode(m), nil
 		}
 	}
-	return 0, fmt.Errorf("mode %q: want bare, bare-user, bare-user-only or archive", s)
+	return 0, fmt.Errorf("mode %q: want bare, bare-user, bare-user-only, bare-split-xattrs or archive", s)
 }
 
 // Repo is an open repository. Its methods may be called from several goroutines.
@@ -64,8 +64,7 @@ type Repo struct {
 	leftover bool // a staging folder of a dead process: it goes when it is closed
 	cache    metaCache
 	workers  int
-	fsync    bool
-	each     bool // sync each object by itself
+	set      settings
 }
 
 // maxParents bounds the chain of repositories that refer to a parent.
@@ -111,8 +110,12 @@ func (r *Repo) configure(depth int) error {
 	if r.mode, err = ParseMode(mode); err != nil {
 		return err
 	}
-	r.fsync = r.config.boolean("core", "fsync", true)
-	r.each = r.config.boolean("core", "per-object-fsync", false)
+	if r.set, err = r.config.settings(); err != nil {
+		return err
+	}
+	if _, _, err = r.minFree(); err != nil {
+		return err
+	}
 	if p, ok := r.config.Get("core", "parent"); ok && p != "" {
 		if depth >= maxParents {
 			return fmt.Errorf("more than %d parents, one above the other", maxParents)
@@ -204,29 +207,21 @@ func (r *Repo) Config() *Config { return r.config }
 
 // SyncNothing makes this Repo leave it to the kernel when what it writes comes to disk, as core.fsync=false does: a crash of
 // the machine may then leave damaged objects and refs.
-func (r *Repo) SyncNothing() { r.fsync = false }
+func (r *Repo) SyncNothing() { r.set.fsync = false }
 
 // SyncEachObject makes this Repo bring each object to disk when it is written, as core.per-object-fsync=true does: slower, but
 // others on the file system do not wait for one large sync.
-func (r *Repo) SyncEachObject() { r.each = true }
+func (r *Repo) SyncEachObject() { r.set.perObjectFsync = true }
 
 // objdir is the descriptor of objects/.
 func (r *Repo) objdir() int { return int(r.objects.Fd()) }
 
 // lock takes the repository's lock as libostree does: shared to write objects and refs, exclusive to delete objects.
 func (r *Repo) lock(ctx context.Context, exclusive bool) (*durable.Lock, error) {
-	if !r.config.boolean("core", "locking", true) {
+	if !r.set.locking {
 		return nil, nil
 	}
-	wait := 300 * time.Second // libostree's default
-	if v, ok := r.config.Get("core", "lock-timeout-secs"); ok {
-		n, err := strconv.ParseInt(v, 10, 32)
-		if err != nil {
-			return nil, fmt.Errorf("core.lock-timeout-secs is %q: %w", v, err)
-		}
-		wait = time.Duration(n) * time.Second
-	}
-	return durable.Acquire(ctx, filepath.Join(r.path, ".lock"), exclusive, wait)
+	return durable.Acquire(ctx, filepath.Join(r.path, ".lock"), exclusive, r.config.lockWait())
 }
 
 // touch sets the repository folder's time, by which other processes see that refs changed.

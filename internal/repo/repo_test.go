@@ -27,7 +27,7 @@ import (
 // modes are those that a test can write as whoever runs it.
 func modes() []repo.Mode {
 	if os.Geteuid() == 0 {
-		return []repo.Mode{repo.Bare, repo.BareUser, repo.Archive}
+		return []repo.Mode{repo.Bare, repo.BareUser, repo.Archive, repo.BareSplitXattrs}
 	}
 	return []repo.Mode{repo.BareUser, repo.Archive}
 }

@@ -19,6 +19,14 @@ import (
 // WriteSummary is UpdateSummary without anything special: nothing added, not signed.
 func (r *Repo) WriteSummary(ctx context.Context) error { return r.UpdateSummary(ctx, SummaryOptions{}) }
 
+// followRefs writes the summary where the configuration wants it to follow the refs.
+func (r *Repo) followRefs() error {
+	if !r.set.autoSummary {
+		return nil
+	}
+	return r.writeSummary(context.Background(), SummaryOptions{})
+}
+
 // ReadSummary returns the summary and its bytes, which are what signatures are over.
 //
 //	errors  ErrNotFound, ostree.ErrCorrupt

@@ -28,13 +28,15 @@ var errDone = errors.New("transaction is over")
 // Commit or Abort ends it. After an error of a Put the transaction can go on, but Commit refuses while an object
 // that was begun is not there whole.
 type Tx struct {
-	r      *Repo
-	ctx    context.Context
-	lock   *durable.Lock
-	stage  *staging
-	budget *budget
-	codecs codecs
-	flush  flusher
+	r         *Repo
+	ctx       context.Context
+	lock      *durable.Lock
+	stage     *staging
+	budget    *budget
+	codecs    codecs
+	flush     flusher
+	cloneOnce sync.Once
+	splitMu   sync.Mutex // one at a time stages xattrs in a bare-split-xattrs repository
 
 	mu       sync.Mutex
 	objects  map[object]objectState
@@ -43,6 +45,7 @@ type Tx struct {
 	partial  map[ostree.Checksum]bool
 	tmp      int // number of the next temporary name
 	noClone  bool
+	clones   bool // what canClone found
 	done     bool
 }
 
@@ -72,7 +75,7 @@ func (r *Repo) begin(ctx context.Context, alone bool) (*Tx, error) {
 		r: r, ctx: ctx, lock: lock, objects: map[object]objectState{}, refs: map[string]ostree.Checksum{},
 		detached: map[ostree.Checksum]gvariant.Dict{}, partial: map[ostree.Checksum]bool{},
 	}
-	tx.codecs.level = r.deflateLevel()
+	tx.codecs.level = r.set.deflateLevel
 	if tx.budget, err = r.newBudget(); err == nil {
 		tx.stage, err = r.newStaging()
 	}
@@ -225,7 +228,7 @@ func (tx *Tx) publish() error {
 	if err := tx.stageRefs(); err != nil {
 		return err
 	}
-	if tx.r.fsync && (!tx.r.each && len(content)+len(commits)+len(tx.detached) > 0 || len(tx.refs) > manyRefs) {
+	if tx.r.set.fsync && (!tx.r.set.perObjectFsync && len(content)+len(commits)+len(tx.detached) > 0 || len(tx.refs) > manyRefs) {
 		if err := durable.SyncFS(tx.stage.path); err != nil {
 			return err
 		}
@@ -245,7 +248,13 @@ func (tx *Tx) publish() error {
 	if err := tx.markPartials(false); err != nil {
 		return err
 	}
-	return tx.publishRefs()
+	if err := tx.publishRefs(); err != nil {
+		return err
+	}
+	if len(tx.refs) > 0 {
+		return tx.r.followRefs()
+	}
+	return nil
 }
 
 // sortStaged lists what is to be moved: commits apart, for they come last.
@@ -323,10 +332,10 @@ const manyDirs = 4
 
 // syncDirs brings the entries of the folders to disk.
 func (tx *Tx) syncDirs(groups [][]object) error {
-	if !tx.r.fsync {
+	if !tx.r.set.fsync {
 		return nil
 	}
-	if len(groups) > manyDirs && !tx.r.each {
+	if len(groups) > manyDirs && !tx.r.set.perObjectFsync {
 		return durable.SyncFS(tx.r.path)
 	}
 	for _, group := range groups {
@@ -379,7 +388,7 @@ func (tx *Tx) publishRefs() error {
 			return fmt.Errorf("set %s: %w", name, err)
 		}
 	}
-	if many && tx.r.fsync {
+	if many && tx.r.set.fsync {
 		if err := durable.SyncFS(tx.r.path); err != nil {
 			return err
 		}

@@ -128,7 +128,7 @@ func writeAll(fd int, data []byte) error {
 
 // writeAll writes data to fd, and has what is written brought to disk from time to time.
 func (tx *Tx) writeAll(fd int, data []byte) error {
-	if tx.r.fsync && !tx.r.each {
+	if tx.r.set.fsync && !tx.r.set.perObjectFsync {
 		tx.flush.wrote(len(data), tx.stage.path)
 	}
 	return writeAll(fd, data)
@@ -155,7 +155,7 @@ func (tx *Tx) writePlain(name string, data []byte) error {
 
 // syncEach brings one staged file to disk where the repository wants that.
 func (tx *Tx) syncEach(fd int, name string) error {
-	if !tx.r.fsync || !tx.r.each {
+	if !tx.r.set.fsync || !tx.r.set.perObjectFsync {
 		return nil
 	}
 	return durable.SyncDataFD(fd, name)
@@ -234,9 +234,18 @@ func (tx *Tx) putSmall(h ostree.FileHeader, data []byte, want *ostree.Checksum) 
 		return o.c, err
 	}
 	if err == nil {
-		err = tx.writeSmall(stagedName(o), h, data)
+		err = tx.writeSmall(o, h, data)
 	}
-	return o.c, tx.settle(o, err)
+	return o.c, tx.settleFile(o, h, err)
+}
+
+// settleFile ends the claim of a file object.
+func (tx *Tx) settleFile(o object, h ostree.FileHeader, err error) error {
+	err = tx.settle(o, err)
+	if err == nil && tx.r.mode == BareSplitXattrs {
+		err = tx.putSplitXattrs(o.c, h.Xattrs)
+	}
+	return err
 }
 
 func checkName(got ostree.Checksum, want *ostree.Checksum) error {
@@ -246,8 +255,9 @@ func checkName(got ostree.Checksum, want *ostree.Checksum) error {
 	return nil
 }
 
-func (tx *Tx) writeSmall(name string, h ostree.FileHeader, data []byte) error {
-	if h.IsSymlink() && (tx.r.mode == Bare || tx.r.mode == BareUserOnly) {
+func (tx *Tx) writeSmall(o object, h ostree.FileHeader, data []byte) error {
+	name := stagedName(o)
+	if h.IsSymlink() && tx.r.mode != BareUser && tx.r.mode != Archive {
 		return tx.writeLink(name, h)
 	}
 	if tx.r.mode == Archive {
@@ -268,7 +278,10 @@ func (tx *Tx) writeSmall(name string, h ostree.FileHeader, data []byte) error {
 	if err != nil {
 		return err
 	}
-	if err = tx.writeAll(fd, data); err == nil {
+	if err = tx.writeAll(fd, data); err == nil && !h.IsSymlink() {
+		err = tx.sharePayload(fd, o, int64(len(data)))
+	}
+	if err == nil {
 		err = tx.dress(fd, mode&^tx.stage.umask, h)
 	}
 	if err == nil {
@@ -280,7 +293,7 @@ func (tx *Tx) writeSmall(name string, h ostree.FileHeader, data []byte) error {
 // fileMode is the permission that the file of an object gets.
 func (tx *Tx) fileMode(h ostree.FileHeader) uint32 {
 	switch tx.r.mode {
-	case Bare:
+	case Bare, BareSplitXattrs:
 		return h.Mode & ostree.ModePerm
 	case BareUser:
 		if h.IsSymlink() {
@@ -297,12 +310,14 @@ func (tx *Tx) fileMode(h ostree.FileHeader) uint32 {
 // object.
 func (tx *Tx) dress(fd int, has uint32, h ostree.FileHeader) error {
 	switch tx.r.mode {
-	case Bare:
+	case Bare, BareSplitXattrs:
 		if err := tx.chown(func(u, g int) error { return unix.Fchown(fd, u, g) }, h); err != nil {
 			return err
 		}
-		if err := setFDXattrs(fd, h.Xattrs); err != nil {
-			return err
+		if tx.r.mode == Bare && !tx.r.set.disableXattrs {
+			if err := setFDXattrs(fd, h.Xattrs); err != nil {
+				return err
+			}
 		}
 	case BareUser:
 		if err := unix.Fsetxattr(fd, ostree.UserMetaXattr, ostree.EncodeUserMeta(h), 0); err != nil {
@@ -374,6 +389,9 @@ func (tx *Tx) writeLink(name string, h ostree.FileHeader) error {
 	if err := tx.chown(chown, h); err != nil {
 		return err
 	}
+	if tx.r.mode == BareSplitXattrs || tx.r.set.disableXattrs {
+		return nil
+	}
 	return setLinkXattrs(tx.stage.fd, name, h.Xattrs)
 }
 
@@ -398,15 +416,15 @@ func (tx *Tx) putLarge(h ostree.FileHeader, size int64, head []byte, rest io.Rea
 	if err != nil {
 		return ostree.Checksum{}, err
 	}
-	c, err := tx.fillLarge(fd, h, size, head, rest)
+	c, n, err := tx.fillLarge(fd, h, size, head, rest)
 	if err == nil {
 		err = checkName(c, want)
 	}
-	return c, tx.finishLarge(tmp, fd, h, c, err)
+	return c, tx.finishLarge(tmp, fd, h, c, n, err)
 }
 
-// fillLarge writes the content, hashed on the way.
-func (tx *Tx) fillLarge(fd int, h ostree.FileHeader, size int64, head []byte, rest io.Reader) (ostree.Checksum, error) {
+// fillLarge writes the content, hashed on the way, and returns its length in bytes too.
+func (tx *Tx) fillLarge(fd int, h ostree.FileHeader, size int64, head []byte, rest io.Reader) (ostree.Checksum, int64, error) {
 	hash := ostree.NewFileHasher(h)
 	var err error
 	if tx.r.mode == Archive {
@@ -415,12 +433,12 @@ func (tx *Tx) fillLarge(fd int, h ostree.FileHeader, size int64, head []byte, re
 		err = tx.copyLarge(fd, hash, head, rest)
 	}
 	if err != nil {
-		return ostree.Checksum{}, fmt.Errorf("write file: %w", err)
+		return ostree.Checksum{}, 0, fmt.Errorf("write file: %w", err)
 	}
 	if n := hash.SizeBytes(); size >= 0 && n != size {
-		return ostree.Checksum{}, fmt.Errorf("write file: content has %d bytes, wanted %d: %w", n, size, ostree.ErrCorrupt)
+		return ostree.Checksum{}, 0, fmt.Errorf("write file: content has %d bytes, wanted %d: %w", n, size, ostree.ErrCorrupt)
 	}
-	return hash.Sum(), nil
+	return hash.Sum(), hash.SizeBytes(), nil
 }
 
 func (tx *Tx) copyLarge(fd int, hash *ostree.FileHasher, head []byte, rest io.Reader) error {
@@ -446,12 +464,15 @@ func (tx *Tx) copyLarge(fd int, hash *ostree.FileHasher, head []byte, rest io.Re
 	}
 }
 
-// finishLarge gives a temporary file its name, if it is new, or deletes it.
-func (tx *Tx) finishLarge(tmp string, fd int, h ostree.FileHeader, c ostree.Checksum, err error) error {
+// finishLarge gives a temporary file, whose content has that many bytes, its name, if it is new, or deletes it.
+func (tx *Tx) finishLarge(tmp string, fd int, h ostree.FileHeader, c ostree.Checksum, hashed int64, err error) error {
 	o := object{ostree.TypeFile, c}
 	mine := false
 	if err == nil {
 		mine, err = tx.claim(o)
+	}
+	if mine && err == nil {
+		err = tx.sharePayload(fd, o, hashed)
 	}
 	if mine && err == nil {
 		err = tx.dress(fd, 0o600&^tx.stage.umask, h)
@@ -468,7 +489,7 @@ func (tx *Tx) finishLarge(tmp string, fd int, h ostree.FileHeader, c ostree.Chec
 		unix.Unlinkat(tx.stage.fd, tmp, 0)
 	}
 	if mine {
-		return tx.settle(o, err)
+		return tx.settleFile(o, h, err)
 	}
 	return err
 }
@@ -498,5 +519,5 @@ func (tx *Tx) putClone(h ostree.FileHeader, src int) (c ostree.Checksum, ok bool
 	hash := ostree.NewFileHasher(h)
 	_, err = io.CopyBuffer(hash, struct{ io.Reader }{&fdReader{fd}}, *buf)
 	c = hash.Sum()
-	return c, true, tx.finishLarge(tmp, fd, h, c, err)
+	return c, true, tx.finishLarge(tmp, fd, h, c, hash.SizeBytes(), err)
 }
