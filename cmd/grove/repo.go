@@ -4,7 +4,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -32,24 +31,6 @@ func (a *app) repo() *cobra.Command {
 	cmd.PersistentFlags().StringVar(&v.dir, "repo", "", "the repository (default: the state root's)")
 	cmd.AddCommand(v.init(), v.commit(), v.checkout(), v.ls(), v.cat(), v.diff(), v.log(), v.show(), v.refs(), v.revParse(),
 		v.pull(), v.pullLocal(), v.a.remote(v.open, false), v.prune(), v.fsck(), v.summary(), v.config(), v.export(), v.reset(), v.gpgSign(), v.sign())
-	return cmd
-}
-
-func (v *repoVerbs) init() *cobra.Command {
-	mode := "bare"
-	cmd := verb("init [--mode MODE]", "make a repository", "MODE is bare, bare-user, bare-user-only, bare-split-xattrs or archive.", cobra.NoArgs,
-		func(*cobra.Command, []string) error {
-			m, err := repo.ParseMode(mode)
-			if err != nil {
-				return usage("%v", err)
-			}
-			if v.dir == "" {
-				return usage("say --repo DIR")
-			}
-			_, err = repo.Init(v.dir, m)
-			return err
-		})
-	cmd.Flags().StringVar(&mode, "mode", mode, "how objects are stored")
 	return cmd
 }
 
@@ -127,48 +108,6 @@ func (v *repoVerbs) checkout() *cobra.Command {
 	return cmd
 }
 
-func (v *repoVerbs) refs() *cobra.Command {
-	var remove bool
-	cmd := verb("refs [PREFIX]", "the refs", "With --delete: delete those below PREFIX.", cobra.MaximumNArgs(1),
-		func(_ *cobra.Command, args []string) error {
-			r, err := v.open()
-			if err != nil {
-				return err
-			}
-			refs, err := r.Refs(strings.Join(args, ""))
-			if err != nil {
-				return err
-			}
-			for _, name := range sortedKeys(refs) {
-				if remove {
-					if err := r.DeleteRef(name); err != nil {
-						return err
-					}
-					continue
-				}
-				fmt.Fprintln(v.a.stdout, name)
-			}
-			return nil
-		})
-	cmd.Flags().BoolVar(&remove, "delete", false, "delete them")
-	return cmd
-}
-
-func (v *repoVerbs) revParse() *cobra.Command {
-	return verb("rev-parse REF", "the checksum that a ref names", "REF^ is its parent.", cobra.ExactArgs(1), func(_ *cobra.Command, args []string) error {
-		r, err := v.open()
-		if err != nil {
-			return err
-		}
-		c, err := r.Resolve(args[0])
-		if err != nil {
-			return err
-		}
-		fmt.Fprintln(v.a.stdout, c)
-		return nil
-	})
-}
-
 // at opens the tree of a refspec.
 func (v *repoVerbs) at(spec string) (*repo.Repo, *tree.Tree, ostree.Commit, ostree.Checksum, error) {
 	r, err := v.open()
@@ -181,102 +120,6 @@ func (v *repoVerbs) at(spec string) (*repo.Repo, *tree.Tree, ostree.Commit, ostr
 	}
 	t, commit, err := r.Tree(c)
 	return r, t, commit, c, err
-}
-
-func (v *repoVerbs) ls() *cobra.Command {
-	var recursive, checksum bool
-	cmd := verb("ls COMMIT [PATH]", "list a directory of a tree", "Mode, owner, size and name; with -C checksums too.", cobra.RangeArgs(1, 2),
-		func(_ *cobra.Command, args []string) error {
-			r, t, _, _, err := v.at(args[0])
-			if err != nil {
-				return err
-			}
-			path := "/"
-			if len(args) == 2 {
-				path = args[1]
-			}
-			return listTree(v.a.stdout, r, t, path, recursive, checksum)
-		})
-	cmd.Flags().BoolVarP(&recursive, "recursive", "R", false, "directories below it too")
-	cmd.Flags().BoolVarP(&checksum, "checksum", "C", false, "show checksums")
-	return cmd
-}
-
-func (v *repoVerbs) cat() *cobra.Command {
-	return verb("cat COMMIT PATH...", "write files of a tree to standard output", "Symbolic links are not followed.", cobra.MinimumNArgs(2),
-		func(_ *cobra.Command, args []string) error {
-			r, t, _, _, err := v.at(args[0])
-			if err != nil {
-				return err
-			}
-			for _, p := range args[1:] {
-				e, ok, err := t.Lookup(strings.Trim(p, "/"))
-				if err != nil {
-					return err
-				}
-				if !ok || e.Dir {
-					return fmt.Errorf("cat %s: no such file in the tree", p)
-				}
-				_, _, content, err := r.OpenVerified(e.File)
-				if err != nil {
-					return err
-				}
-				_, err = io.Copy(v.a.stdout, content)
-				content.Close()
-				if err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-}
-
-func (v *repoVerbs) diff() *cobra.Command {
-	return verb("diff COMMIT COMMIT", "what differs between two trees", "A added, D removed, M modified, as ostree prints it.", cobra.ExactArgs(2),
-		func(_ *cobra.Command, args []string) error {
-			_, a, _, _, err := v.at(args[0])
-			if err != nil {
-				return err
-			}
-			_, b, _, _, err := v.at(args[1])
-			if err != nil {
-				return err
-			}
-			changes, err := tree.Diff(a, b)
-			if err != nil {
-				return err
-			}
-			for _, letter := range []string{"M", "D", "A"} {
-				for _, c := range changes {
-					if strings.ToUpper(c.Kind.String()) == letter {
-						fmt.Fprintf(v.a.stdout, "%s    /%s\n", letter, c.Path)
-					}
-				}
-			}
-			return nil
-		})
-}
-
-func (v *repoVerbs) log() *cobra.Command {
-	return verb("log REF", "a commit and its parents", "As far as they are here.", cobra.ExactArgs(1), func(_ *cobra.Command, args []string) error {
-		r, err := v.open()
-		if err != nil {
-			return err
-		}
-		c, err := r.Resolve(args[0])
-		if err != nil {
-			return err
-		}
-		for !c.IsZero() && r.Has(ostree.TypeCommit, c) {
-			commit, err := r.Commit(c)
-			if err != nil {
-				return err
-			}
-			printCommit(v.a.stdout, c, commit)
-			c = commit.Parent
-		}
-		return nil
-	})
 }
 
 // parseTimestamp reads --timestamp: @SECONDS, or a date of RFC 3339.

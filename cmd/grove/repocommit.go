@@ -5,7 +5,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"io/fs"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -252,55 +251,4 @@ func metaStrings(option string, list []string) (gvariant.Dict, error) {
 		d = append(d, gvariant.Entry{Key: k, Value: gvariant.String(v)})
 	}
 	return d, nil
-}
-
-// listTree prints entries as `ostree ls` does.
-func listTree(w io.Writer, r *repo.Repo, t *tree.Tree, path string, recursive, checksum bool) error {
-	path = strings.Trim(path, "/")
-	e, ok, err := t.Lookup(path)
-	if err != nil {
-		return err
-	}
-	if !ok {
-		return fmt.Errorf("ls /%s: no such path in the tree", path)
-	}
-	line := func(p string, e tree.Entry) error { return printEntry(w, r, "/"+p, e, checksum) }
-	if !e.Dir {
-		return line(path, e)
-	}
-	sub, err := t.Sub(path)
-	if err != nil {
-		return err
-	}
-	return sub.Walk(func(p string, e tree.Entry) error {
-		full := strings.Trim(path+"/"+p, "/")
-		if err := line(full, e); err != nil {
-			return err
-		}
-		if e.Dir && p != "" && !recursive {
-			return fs.SkipDir
-		}
-		return nil
-	})
-}
-
-func printEntry(w io.Writer, r *repo.Repo, path string, e tree.Entry, checksum bool) error {
-	kind, mode, uid, gid, size, tail := "d", e.Meta.Mode, e.Meta.UID, e.Meta.GID, int64(0), ""
-	sum := ""
-	if !e.Dir {
-		h, n, err := r.FileHeader(e.File)
-		if err != nil {
-			return err
-		}
-		kind, mode, uid, gid, size = "-", h.Mode, h.UID, h.GID, n
-		if h.Symlink != "" {
-			kind, tail = "l", " -> "+h.Symlink
-		}
-		sum = e.File.String() + " "
-	}
-	if !checksum {
-		sum = ""
-	}
-	_, err := fmt.Fprintf(w, "%s%05o %d %d %6d %s%s%s\n", kind, mode&0o7777, uid, gid, size, sum, path, tail)
-	return err
 }

@@ -202,12 +202,21 @@ func printCommit(w io.Writer, c ostree.Checksum, commit ostree.Commit) {
 	if ver, ok := commit.Metadata.Lookup("version"); ok {
 		fmt.Fprintf(w, "Version: %s\n", ver.Str())
 	}
-	subject := commit.Subject
-	if subject == "" {
-		subject = "(no subject)"
+	if commit.Subject == "" {
+		fmt.Fprintln(w, "(no subject)")
+	} else {
+		printIndented(w, commit.Subject)
 	}
-	fmt.Fprintf(w, "\n    %s\n\n", subject)
 	if commit.Body != "" {
-		fmt.Fprintf(w, "    %s\n\n", strings.ReplaceAll(strings.TrimRight(commit.Body, "\n"), "\n", "\n    "))
+		printIndented(w, commit.Body)
+	}
+	fmt.Fprintln(w)
+}
+
+// printIndented prints an empty line and a text, four columns in.
+func printIndented(w io.Writer, text string) {
+	fmt.Fprintln(w)
+	for line := range strings.Lines(text) {
+		fmt.Fprintf(w, "    %s\n", strings.TrimSuffix(line, "\n"))
 	}
 }

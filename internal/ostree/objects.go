@@ -26,7 +26,7 @@ const (
 )
 
 // typeNames are the file name extensions, indexed by type.
-var typeNames = [...]string{1: "file", 2: "dirtree", 3: "dirmeta", 4: "commit", 5: "commit-tombstone",
+var typeNames = [...]string{1: "file", 2: "dirtree", 3: "dirmeta", 4: "commit", 5: "tombstone-commit",
 	6: "commitmeta", 7: "payload-link", 8: "file-xattrs", 9: "file-xattrs-link"}
 
 // String returns the extension of the object's file name in a bare repository, such as "dirtree".

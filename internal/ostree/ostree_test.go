@@ -126,7 +126,7 @@ func TestObjectPath(t *testing.T) {
 		}
 		got = append(got, strings.TrimPrefix(path, "01/23456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef."))
 	}
-	want := "filez dirtree dirmeta commit commit-tombstone commitmeta payload-link file-xattrs file-xattrs-link"
+	want := "filez dirtree dirmeta commit tombstone-commit commitmeta payload-link file-xattrs file-xattrs-link"
 	if strings.Join(got, " ") != want {
 		t.Errorf("got %s", got)
 	}

@@ -99,6 +99,29 @@ func (c *Config) Set(group, key, value string) error {
 	return nil
 }
 
+// Change sets a key and saves, unless the repository could not be opened any more with that value.
+func (c *Config) Change(group, key, value string) error {
+	old, had := c.Get(group, key)
+	if err := c.Set(group, key, value); err != nil {
+		return err
+	}
+	_, err := c.settings()
+	if err == nil {
+		_, _, err = c.minFree()
+	}
+	if mode, ok := c.Get("core", "mode"); err == nil && ok {
+		_, err = ParseMode(mode)
+	}
+	if err == nil {
+		return c.Save()
+	}
+	if had {
+		return errors.Join(err, c.Set(group, key, old))
+	}
+	c.Unset(group, key)
+	return err
+}
+
 // Unset removes a key in memory; Save writes it.
 func (c *Config) Unset(group, key string) { c.k.Unset(group, key) }
 

@@ -113,7 +113,7 @@ func (r *Repo) configure(depth int) error {
 	if r.set, err = r.config.settings(); err != nil {
 		return err
 	}
-	if _, _, err = r.minFree(); err != nil {
+	if _, _, err = r.config.minFree(); err != nil {
 		return err
 	}
 	if p, ok := r.config.Get("core", "parent"); ok && p != "" {
@@ -133,7 +133,15 @@ func (r *Repo) configure(depth int) error {
 // Init makes a repository at path, or opens the one that is there.
 //
 //	errors  if there is one of another mode, or something else is there
-func Init(path string, mode Mode) (*Repo, error) {
+func Init(path string, mode Mode) (*Repo, error) { return InitWith(path, mode, InitOptions{}) }
+
+// InitOptions are what a new repository's configuration says beside its mode.
+type InitOptions struct {
+	CollectionID string // what the repository's own refs belong to; "" for nothing
+}
+
+// InitWith is Init with further settings for a new repository; one that is there keeps its own.
+func InitWith(path string, mode Mode, o InitOptions) (*Repo, error) {
 	r, err := Open(path)
 	if err == nil {
 		if r.mode != mode {
@@ -145,14 +153,14 @@ func Init(path string, mode Mode) (*Repo, error) {
 	if !errors.Is(err, ErrNotFound) {
 		return nil, err
 	}
-	if err := layOut(path, mode); err != nil {
+	if err := layOut(path, mode, o); err != nil {
 		return nil, fmt.Errorf("init %s: %w", path, err)
 	}
 	return Open(path)
 }
 
 // layOut makes the folders and, last, the configuration that makes a repository of them.
-func layOut(path string, mode Mode) error {
+func layOut(path string, mode Mode, o InitOptions) error {
 	if err := durable.MkdirAll(path, 0o755); err != nil {
 		return err
 	}
@@ -168,6 +176,9 @@ func layOut(path string, mode Mode) error {
 		}
 	}
 	text := "[core]\nrepo_version=1\nmode=" + mode.String() + "\n"
+	if o.CollectionID != "" {
+		text += "collection-id=" + o.CollectionID + "\n"
+	}
 	return durable.WriteFile(filepath.Join(path, "config"), []byte(text), 0o644)
 }
 

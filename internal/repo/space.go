@@ -29,7 +29,7 @@ type budget struct {
 //
 //	source  ostree src/libostree/ostree-repo-commit.c, ostree_repo_prepare_transaction
 func (r *Repo) newBudget() (*budget, error) {
-	percent, size, err := r.minFree()
+	percent, size, err := r.config.minFree()
 	if err != nil {
 		return nil, err
 	}
@@ -58,14 +58,14 @@ func (r *Repo) newBudget() (*budget, error) {
 }
 
 // minFree reads core.min-free-space-size (bytes) and core.min-free-space-percent; the size goes first.
-func (r *Repo) minFree() (percent, sizeBytes uint64, err error) {
-	size, hasSize := r.config.Get("core", "min-free-space-size")
+func (c *Config) minFree() (percent, sizeBytes uint64, err error) {
+	size, hasSize := c.Get("core", "min-free-space-size")
 	if hasSize {
 		if sizeBytes, err = parseSpace(size); err != nil {
 			return 0, 0, fmt.Errorf("core.min-free-space-size is %q: %w", size, err)
 		}
 	}
-	text, ok := r.config.Get("core", "min-free-space-percent")
+	text, ok := c.Get("core", "min-free-space-percent")
 	switch {
 	case ok:
 		if percent, err = strconv.ParseUint(text, 10, 32); err == nil && percent > 99 {
