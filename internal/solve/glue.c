@@ -29,12 +29,11 @@ Glue *glue_new(const char *arch) {
   queue_init(&g->list);
   g->pool = pool_create();
   pool_setdisttype(g->pool, DISTTYPE_RPM);
-  /* as Fedora's builds of libsolv have it: lib.i686 and lib.x86_64 live side by side */
-  pool_set_flag(g->pool, POOL_FLAG_OBSOLETEUSESCOLORS, 1);
-  pool_set_flag(g->pool, POOL_FLAG_IMPLICITOBSOLETEUSESCOLORS, 1);
   pool_setarch(g->pool, arch);
   return g;
 }
+
+void glue_pool_flag(Glue *g, int flag, int value) { pool_set_flag(g->pool, flag, value); }
 
 void glue_free(Glue *g) {
   if (!g)
@@ -155,7 +154,7 @@ int glue_dep(Glue *g, const unsigned char *program, size_t size) {
 
 int glue_one_of(Glue *g, const int *ids, int count) { return pool_ids2whatprovides(g->pool, (Id *)ids, count); }
 
-int glue_solve(Glue *g, const int *jobs, int count, int flags) {
+int glue_solve(Glue *g, const int *jobs, int count, const int *flags, int flag_count) {
   Queue q;
   int i, problems;
   Solver *s;
@@ -165,19 +164,12 @@ int glue_solve(Glue *g, const int *jobs, int count, int flags) {
   for (i = 0; i < count; i++)
     queue_push(&q, jobs[i]);
   g->solver = s = solver_create(g->pool);
-  solver_set_flag(s, SOLVER_FLAG_ALLOW_VENDORCHANGE, 1);
-  solver_set_flag(s, SOLVER_FLAG_KEEP_ORPHANS, 1);
-  solver_set_flag(s, SOLVER_FLAG_BEST_OBEY_POLICY, 1);
-  solver_set_flag(s, SOLVER_FLAG_YUM_OBSOLETES, 1);
-  solver_set_flag(s, SOLVER_FLAG_IGNORE_RECOMMENDED, (flags & GLUE_NO_WEAK) != 0);
-  /* the locks hold what shall stay; a second rule for the same only doubles the problems */
-  solver_set_flag(s, SOLVER_FLAG_ALLOW_UNINSTALL, (flags & GLUE_LOCKED) != 0);
+  for (i = 0; i + 1 < flag_count; i += 2)
+    solver_set_flag(s, flags[i], flags[i + 1]);
   problems = solver_solve(s, &q);
   queue_free(&q);
-  if (!problems) {
-    g->transaction = solver_create_transaction(s);
-    transaction_order(g->transaction, 0);
-  }
+  g->transaction = solver_create_transaction(s); /* with problems: what could be done for all else */
+  transaction_order(g->transaction, 0);
   return problems;
 }
 

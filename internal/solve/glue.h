@@ -11,9 +11,12 @@ typedef struct Glue Glue;
 enum { GLUE_STR = 1, GLUE_REL, GLUE_NEW, GLUE_DEP };
 enum { GLUE_PROVIDES, GLUE_REQUIRES, GLUE_CONFLICTS, GLUE_OBSOLETES,
        GLUE_RECOMMENDS, GLUE_SUGGESTS, GLUE_SUPPLEMENTS, GLUE_ENHANCES, GLUE_KINDS };
-enum { GLUE_NO_WEAK = 1, GLUE_LOCKED = 2 };
 
+/* arch 0: every architecture can be installed. */
 Glue *glue_new(const char *arch);
+
+/* Sets a flag of the pool (POOL_FLAG_*), before any repo. */
+void glue_pool_flag(Glue *g, int flag, int value);
 void glue_free(Glue *g);
 
 /* Whether packages of an architecture can be installed. */
@@ -34,8 +37,8 @@ int glue_dep(Glue *g, const unsigned char *program, size_t size);
 /* A queue of candidates as an id for a SOLVER_SOLVABLE_ONE_OF job. */
 int glue_one_of(Glue *g, const int *ids, int count);
 
-/* Runs the solver over pairs (how, what). Number of problems, -1 if called twice. */
-int glue_solve(Glue *g, const int *jobs, int count, int flags);
+/* Runs the solver over pairs (how, what), with pairs (SOLVER_FLAG_*, value). Number of problems, -1 if called twice. */
+int glue_solve(Glue *g, const int *jobs, int count, const int *flags, int flag_count);
 
 /* Each fills the one output list, valid until the next call. */
 void glue_providers(Glue *g, int dep);  /* id ...                                     */

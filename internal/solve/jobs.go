@@ -120,10 +120,7 @@ func (p *pool) installJobs(spec string) ([]job, error) {
 		how |= setEVR
 	}
 	var out []job
-	groups := [][]int{m.ids}
-	if isGlob(m.form.name) {
-		groups = p.groupByName(m.ids)
-	}
+	groups := p.groups(m)
 	satisfied := true
 	for _, ids := range groups {
 		if slices.ContainsFunc(ids, func(id int) bool { return p.isInstalled(id) && !p.released[id] }) {
@@ -161,19 +158,69 @@ func (p *pool) candidates(ids []int) []int {
 	return out
 }
 
-func (p *pool) groupByName(ids []int) [][]int {
-	sorted := slices.Clone(ids)
-	slices.SortStableFunc(sorted, func(a, b int) int {
-		return cmp.Or(strings.Compare(p.pkg(a).Name, p.pkg(b).Name), cmp.Compare(a, b))
-	})
+// groups are the packages of which one each is to come in: those of a name, and where the architecture was a glob,
+// those of a name and architecture. What makes packages of a plain name obsolete does for them.
+//
+//	source  dnf dnf/base.py (install), dnf/subject.py (_get_best_selectors)
+func (p *pool) groups(m match) [][]int {
+	if !isGlob(m.form.name) && !isGlob(m.form.arch) {
+		if m.form == (pattern{name: m.form.name}) && m.form.name != "" {
+			return [][]int{p.withObsoleters(m.ids)}
+		}
+		return [][]int{m.ids}
+	}
+	key := func(id int) string {
+		if isGlob(m.form.arch) {
+			return p.pkg(id).Name + "." + p.pkg(id).Arch
+		}
+		return p.pkg(id).Name
+	}
+	sorted := slices.Clone(m.ids)
+	slices.SortStableFunc(sorted, func(a, b int) int { return cmp.Or(strings.Compare(key(a), key(b)), cmp.Compare(a, b)) })
 	var out [][]int
 	for i, id := range sorted {
-		if i == 0 || p.pkg(id).Name != p.pkg(sorted[i-1]).Name {
+		if i == 0 || key(id) != key(sorted[i-1]) {
 			out = append(out, nil)
 		}
 		out[len(out)-1] = append(out[len(out)-1], id)
 	}
+	for i, ids := range out {
+		if m.form == (pattern{name: m.form.name}) {
+			out[i] = p.withObsoleters(ids)
+		}
+	}
 	return out
+}
+
+// withObsoleters adds the packages of the repos that make one of ids obsolete.
+func (p *pool) withObsoleters(ids []int) []int {
+	name := p.pkg(ids[0]).Name
+	out := ids
+	for _, id := range p.obsoleters(name) {
+		if !p.isInstalled(id) && !slices.Contains(ids, id) && slices.ContainsFunc(ids, func(old int) bool { return p.makesObsolete(id, old) }) {
+			out = append(out[:len(out):len(out)], id)
+		}
+	}
+	return out
+}
+
+// obsoleters are the packages that say they make one of that name obsolete, in whatever version.
+func (p *pool) obsoleters(name string) []int {
+	if p.byObsolete == nil {
+		p.byObsolete = map[string][]int{}
+		for i, m := range p.meta {
+			for _, d := range m.Obsoletes {
+				p.byObsolete[d.Name] = append(p.byObsolete[d.Name], i+firstID)
+			}
+		}
+	}
+	return p.byObsolete[name]
+}
+
+func (p *pool) makesObsolete(id, old int) bool {
+	o := p.pkg(old)
+	self := rpm.Dep{Name: o.Name, Flags: rpm.SenseEqual, EVR: o.EVR}
+	return p.pkg(id).Name != o.Name && slices.ContainsFunc(p.pkg(id).Obsoletes, self.Intersects)
 }
 
 func (p *pool) removeJobs() ([]job, error) {

@@ -51,13 +51,14 @@ type pool struct {
 	at   []int       // by id - firstID: index into that list
 	out  []left      // packages that were not fed
 
-	byName   map[string][]int // name -> ids, rising
-	archOK   map[string]bool
-	wanted   map[string]bool // paths that something asks for
-	exclude  []pattern
-	locks    []LockPattern
-	released map[int]bool // installed packages that Remove and Replace set free
-	beside   map[int]bool // packages that stand beside others of their name
+	byName     map[string][]int // name -> ids, rising
+	archOK     map[string]bool
+	wanted     map[string]bool // paths that something asks for
+	exclude    []pattern
+	locks      []LockPattern
+	released   map[int]bool     // installed packages that Remove and Replace set free
+	byObsolete map[string][]int // name -> ids of packages that obsolete it; nil = not made yet
+	beside     map[int]bool     // packages that stand beside others of their name
 
 	satisfied, missing, waiting []string // specs, from jobs
 	prog                        program
@@ -71,11 +72,9 @@ type left struct {
 }
 
 func newPool(req *Request) (*pool, error) {
-	arch := C.CString(req.Arch)
-	defer C.free(unsafe.Pointer(arch))
-	p := &pool{g: C.glue_new(arch), req: req, byName: map[string][]int{}, archOK: map[string]bool{}, released: map[int]bool{}, beside: map[int]bool{}}
-	if p.g == nil {
-		return nil, errors.New("out of memory")
+	p, err := emptyPool(req, poolFlags)
+	if err != nil {
+		return nil, err
 	}
 	for _, s := range req.Exclude {
 		p.exclude = append(p.exclude, forms(s)...)
@@ -92,9 +91,34 @@ func newPool(req *Request) (*pool, error) {
 		p.free()
 		return nil, err
 	}
-	C.glue_index(p.g)
+	p.fed()
 	return p, nil
 }
+
+// Flags of the pool: lib.i686 and lib.x86_64 live side by side, as in Fedora's builds of libsolv.
+//
+//	source  libsolv src/pool.h, POOL_FLAG_*
+var poolFlags = []int{5, 1, 10, 1} // OBSOLETEUSESCOLORS, IMPLICITOBSOLETEUSESCOLORS
+
+// emptyPool has no packages yet; flags are pairs of a flag and its value.
+func emptyPool(req *Request, flags []int) (*pool, error) {
+	var arch *C.char
+	if req.Arch != "" {
+		arch = C.CString(req.Arch)
+		defer C.free(unsafe.Pointer(arch))
+	}
+	p := &pool{g: C.glue_new(arch), req: req, byName: map[string][]int{}, archOK: map[string]bool{}, released: map[int]bool{}, beside: map[int]bool{}}
+	if p.g == nil {
+		return nil, errors.New("out of memory")
+	}
+	for i := 0; i+1 < len(flags); i += 2 {
+		C.glue_pool_flag(p.g, C.int(flags[i]), C.int(flags[i+1]))
+	}
+	return p, nil
+}
+
+// fed is called after the last package.
+func (p *pool) fed() { C.glue_index(p.g) }
 
 func (p *pool) free() { C.glue_free(p.g) }
 
@@ -307,6 +331,11 @@ func (p *pool) depID(d rpm.Dep) int {
 	} else {
 		prog.push(d)
 	}
+	return p.run(prog)
+}
+
+// run gives the id that a program leaves; 0 = none.
+func (p *pool) run(prog program) int {
 	return int(C.glue_dep(p.g, (*C.uchar)(unsafe.Pointer(&prog.code[0])), C.size_t(len(prog.code))))
 }
 
@@ -348,19 +377,38 @@ func (p *pool) oneOf(ids []int) int {
 
 // solve runs the solver and gives the number of problems.
 func (p *pool) solve(jobs []job) (int, error) {
+	flags := slices.Clone(solverFlags)
+	if p.req.NoWeak {
+		flags = append(flags, flagIgnoreRecommended, 1)
+	}
+	if p.req.KeepInstalled { // the locks hold what shall stay; a second rule for the same only doubles the problems
+		flags = append(flags, flagAllowUninstall, 1)
+	}
+	return p.solveWith(jobs, flags)
+}
+
+// Flags of the solver: those of dnf.
+//
+//	source  libsolv src/solver.h, SOLVER_FLAG_*; libdnf libdnf/goal/Goal.cpp, initSolver
+var solverFlags = []int{3, 1, 18, 1, 12, 1, 21, 1} // ALLOW_VENDORCHANGE, KEEP_ORPHANS, BEST_OBEY_POLICY, YUM_OBSOLETES
+
+const (
+	flagAllowUninstall    = 4
+	flagIgnoreRecommended = 7
+)
+
+// solveWith runs the solver with pairs of a flag and its value.
+func (p *pool) solveWith(jobs []job, flags []int) (int, error) {
 	list := make([]C.int, 0, 2*len(jobs)+1)
 	for _, j := range jobs {
 		list = append(list, C.int(j.how), C.int(j.what))
 	}
-	flags := 0
-	if p.req.NoWeak {
-		flags |= C.GLUE_NO_WEAK
+	cflags := make([]C.int, 0, len(flags)+1)
+	for _, f := range flags {
+		cflags = append(cflags, C.int(f))
 	}
-	if p.req.KeepInstalled {
-		flags |= C.GLUE_LOCKED
-	}
-	list = append(list, 0) // so that there is a first element
-	n := int(C.glue_solve(p.g, &list[0], C.int(len(list)-1), C.int(flags)))
+	list, cflags = append(list, 0), append(cflags, 0) // so that there is a first element
+	n := int(C.glue_solve(p.g, &list[0], C.int(len(list)-1), &cflags[0], C.int(len(cflags)-1)))
 	if n < 0 {
 		return 0, errors.New("internal error: the solver ran twice")
 	}
