@@ -30,9 +30,9 @@ func (a *app) remote(open func() (*repo.Repo, error), ask bool) *cobra.Command {
 	v := &remoteVerbs{a, open, ask}
 	cmd := &cobra.Command{Use: "remote", Short: "where bases are pulled from", Args: groupArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return usage("say remote add, delete, list, show-url, refs, gpg-import or gpg-list-keys")
+			return usage("say remote add, delete, list, show-url, refs, summary, gpg-import or gpg-list-keys")
 		}}
-	cmd.AddCommand(v.add(), v.delete(), v.list(), v.showURL(), v.refs(), v.gpgImport(), v.gpgListKeys())
+	cmd.AddCommand(v.add(), v.delete(), v.list(), v.showURL(), v.refs(), v.summary(), v.gpgImport(), v.gpgListKeys())
 	return cmd
 }
 
@@ -251,6 +251,30 @@ func (v *remoteVerbs) refs() *cobra.Command {
 		})
 	})
 	cmd.Flags().BoolVarP(&revision, "revision", "r", false, "show the commits too")
+	cmd.Flags().StringVar(&cacheDir, "cache-dir", "", "where summaries are kept")
+	return cmd
+}
+
+func (v *remoteVerbs) summary() *cobra.Command {
+	var o summaryFlags
+	var cacheDir string
+	cmd := verb("summary NAME", "what a remote says of itself", "Asks the remote. The summary is verified as the remote's settings say; signatures that they do not ask for are shown too.", cobra.ExactArgs(1),
+		func(cmd *cobra.Command, args []string) error {
+			r, err := v.open()
+			if err != nil {
+				return err
+			}
+			s, err := pull.SummaryOf(cmd.Context(), r, args[0], pull.Options{Offline: v.a.offline, CacheDir: cacheDir})
+			if err != nil {
+				return err
+			}
+			v.a.warn(s.Warnings)
+			if o.part() {
+				return v.a.showSummaryPart(s.Summary, s.Data, o)
+			}
+			return v.a.viewSummary(s.Summary, s.Marks)
+		})
+	o.partFlags(cmd)
 	cmd.Flags().StringVar(&cacheDir, "cache-dir", "", "where summaries are kept")
 	return cmd
 }

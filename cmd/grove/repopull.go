@@ -42,7 +42,7 @@ func (p *pullFlags) overHTTP(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&p.o.URL, "url", "", "pull from here instead of the remote's URL")
 	f.StringArrayVar(&p.headers, "http-header", nil, "NAME=VALUE: a further header of each request")
-	f.IntVar(&p.retries, "network-retries", -1, "how often each request is tried again (default 2)")
+	f.IntVar(&p.retries, "network-retries", 2, "how often each request is tried again")
 	f.StringArrayVarP(&p.o.LocalCaches, "localcache-repo", "L", nil, "take objects from this repository where it has them")
 	f.StringVar(&p.o.CacheDir, "cache-dir", "", "where summaries are kept")
 	f.IntVar(&p.frequencyMillis, "update-frequency", 0, "milliseconds between two lines of progress")
@@ -59,9 +59,7 @@ func (p *pullFlags) apply(a *app, r *repo.Repo) (pull.Options, error) {
 		}
 		o.Headers = append(o.Headers, [2]string{name, value})
 	}
-	if o.Retries = p.retries; p.retries < 0 {
-		o.Retries = 0 // the client's own number
-	} else if p.retries == 0 {
+	if o.Retries = p.retries; p.retries <= 0 {
 		o.Retries = -1
 	}
 	if o.Depth < -1 {

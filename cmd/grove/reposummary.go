@@ -16,6 +16,7 @@ import (
 	"grove/internal/gvariant"
 	"grove/internal/ostree"
 	"grove/internal/repo"
+	"grove/internal/trust"
 )
 
 // summaryFlags are those of `grove repo summary`.
@@ -41,46 +42,69 @@ that is set. Where the repository has a collection id, -u also commits what is a
 		if o.update {
 			return v.updateSummary(cmd.Context(), r, &o)
 		}
-		s, data, err := r.ReadSummary()
-		switch {
-		case err != nil && (o.view || o.raw || o.listKeys || o.printKey != ""):
-			return err
-		case o.raw:
-			value, err := gvariant.Decode("(a(s(taya{sv}))a{sv})", data)
-			if err != nil {
-				return err
-			}
-			fmt.Fprintln(v.a.stdout, value.ByteSwap())
-			return nil
-		case o.listKeys:
-			var keys []string
-			for _, e := range s.Metadata {
-				keys = append(keys, e.Key)
-			}
-			slices.Sort(keys)
-			return v.a.show(keys, func() { fmt.Fprintln(v.a.stdout, strings.Join(keys, "\n")) })
-		case o.printKey != "":
-			value, ok := s.Metadata.Lookup(o.printKey)
-			if !ok {
-				return fmt.Errorf("summary: it has no key %q", o.printKey)
-			}
-			fmt.Fprintln(v.a.stdout, value.ByteSwap())
-			return nil
-		case o.view:
-			return v.viewSummary(r, s, data)
+		if !o.view && !o.part() {
+			return usage("summary: say --update or --view")
 		}
-		return usage("summary: say --update or --view")
+		s, data, err := r.ReadSummary()
+		if err != nil {
+			return err
+		}
+		if o.part() {
+			return v.a.showSummaryPart(s, data, o)
+		}
+		sigs, err := r.SummarySignatures()
+		if err != nil {
+			return err
+		}
+		policy, err := r.AnyPolicy()
+		if err != nil {
+			return err
+		}
+		return v.a.viewSummary(s, policy.Examine(data, sigs))
 	})
 	f := cmd.Flags()
 	f.BoolVarP(&o.update, "update", "u", false, "write it anew")
 	f.BoolVarP(&o.view, "view", "v", false, "show it")
-	f.BoolVar(&o.raw, "raw", false, "show it as a value in GVariant's text form")
-	f.BoolVar(&o.listKeys, "list-metadata-keys", false, "list the keys of its metadata")
-	f.StringVar(&o.printKey, "print-metadata-key", "", "print the value of a key of its metadata")
+	o.partFlags(cmd)
 	f.StringArrayVarP(&o.add, "add-metadata", "m", nil, "KEY=VALUE for its metadata; VALUE in GVariant's text form, such as '\"text\"' or 'uint32 7'")
 	f.StringVar(&o.expires, "expires", "", "when clients shall no longer trust it: a date, @SECONDS, or a duration from now such as 72h")
 	o.signing.add(f, "it")
 	return cmd
+}
+
+// partFlags are those that show a summary other than as a whole.
+func (o *summaryFlags) partFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.BoolVar(&o.raw, "raw", false, "show it as a value in GVariant's text form")
+	f.BoolVar(&o.listKeys, "list-metadata-keys", false, "list the keys of its metadata")
+	f.StringVar(&o.printKey, "print-metadata-key", "", "print the value of a key of its metadata")
+}
+
+func (o *summaryFlags) part() bool { return o.raw || o.listKeys || o.printKey != "" }
+
+func (a *app) showSummaryPart(s ostree.Summary, data []byte, o summaryFlags) error {
+	switch {
+	case o.raw:
+		value, err := gvariant.Decode("(a(s(taya{sv}))a{sv})", data)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(a.stdout, value.ByteSwap())
+		return nil
+	case o.listKeys:
+		var keys []string
+		for _, e := range s.Metadata {
+			keys = append(keys, e.Key)
+		}
+		slices.Sort(keys)
+		return a.show(keys, func() { fmt.Fprintln(a.stdout, strings.Join(keys, "\n")) })
+	}
+	value, ok := s.Metadata.Lookup(o.printKey)
+	if !ok {
+		return fmt.Errorf("summary: it has no key %q", o.printKey)
+	}
+	fmt.Fprintln(a.stdout, value.ByteSwap())
+	return nil
 }
 
 func (v *repoVerbs) updateSummary(ctx context.Context, r *repo.Repo, o *summaryFlags) error {
@@ -171,20 +195,12 @@ func summaryRefs(refs []ostree.SummaryRef) []summaryRefJSON {
 	return out
 }
 
-func (v *repoVerbs) viewSummary(r *repo.Repo, s ostree.Summary, data []byte) error {
+// viewSummary shows a summary and what its signatures are worth.
+func (a *app) viewSummary(s ostree.Summary, marks []trust.Mark) error {
 	others, err := ostree.CollectionMap(s.Metadata)
 	if err != nil {
 		return err
 	}
-	sigs, err := r.SummarySignatures()
-	if err != nil {
-		return err
-	}
-	policy, err := r.AnyPolicy()
-	if err != nil {
-		return err
-	}
-	marks := policy.Examine(data, sigs)
 	out := summaryJSON{Refs: summaryRefs(s.Refs), Metadata: map[string]string{}, Signatures: signatureViews(marks)}
 	for id, refs := range others {
 		if out.Collections == nil {
@@ -195,8 +211,8 @@ func (v *repoVerbs) viewSummary(r *repo.Repo, s ostree.Summary, data []byte) err
 	for _, e := range s.Metadata {
 		out.Metadata[e.Key] = e.Value.ByteSwap().String()
 	}
-	return v.a.show(out, func() {
-		w := v.a.stdout
+	return a.show(out, func() {
+		w := a.stdout
 		mine, _ := s.Metadata.Str(ostree.SummaryCollectionID)
 		printSummaryRefs(w, mine, s.Refs)
 		for _, id := range slices.Sorted(maps.Keys(others)) {

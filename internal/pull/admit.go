@@ -216,6 +216,9 @@ func (p *puller) keep(v *verified) error {
 	stored, err := p.early.put(v)
 	if stored {
 		p.result.ObjectsFetched++
+		if p.rem.local != nil {
+			p.result.ObjectsCopied++
+		}
 	}
 	v.data, v.detached = nil, nil
 	return err

@@ -281,9 +281,9 @@ func removeIfThere(path string) error {
 // Summary is what a remote says of itself.
 type Summary struct {
 	ostree.Summary
-	Data, Signatures []byte       // the bytes of both files; Signatures nil where there are none
-	VerifiedBy       []trust.Mark // empty where the remote asks for no signature of its summary
-	Warnings         []string
+	Data     []byte       // the file's bytes
+	Marks    []trust.Mark // its signatures, and what each is worth
+	Warnings []string
 }
 
 // SummaryOf brings the summary of a remote, verified as its configuration asks.
@@ -301,6 +301,9 @@ func SummaryOf(ctx context.Context, r *repo.Repo, name string, o Options) (Summa
 	if rem.summary == nil {
 		return Summary{}, fmt.Errorf("summary of %s: the remote has none", name)
 	}
-	marks, err := rem.policy.Summary(rem.summaryData, rem.summarySig)
-	return Summary{*rem.summary, rem.summaryData, rem.summarySig, marks, rem.warnings}, err
+	sigs, err := ostree.ParseDetached(rem.summarySig)
+	if err != nil {
+		return Summary{}, fmt.Errorf("summary of %s: %w", name, err)
+	}
+	return Summary{*rem.summary, rem.summaryData, rem.policy.Examine(rem.summaryData, sigs), rem.warnings}, nil
 }
