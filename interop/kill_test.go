@@ -91,6 +91,8 @@ func TestKilledAnywhere(t *testing.T) {
 		{name: "create", args: []string{"create", "h", "dist:" + w.Ref, "--install", "greeter"}},
 		{name: "install", args: []string{"install", "g", "greeter", "all-scripts"}},
 		{name: "upgrade", args: []string{"upgrade", "g"}},
+		{name: "upgrade --stage", args: []string{"upgrade", "g", "--stage"}},
+		{name: "override", args: []string{"override", "remove", "g", "motd"}},
 		{name: "rollback", args: []string{"rollback", "g"}},
 		{name: "uninstall", args: []string{"uninstall", "g", "hello"}},
 		{name: "delete", args: []string{"delete", "g", "--yes"}},
@@ -104,7 +106,7 @@ func TestKilledAnywhere(t *testing.T) {
 			s.grove(k.args...)
 			whole := time.Since(began)
 			after := s.guestsOf()
-			for range 5 {
+			for range killsOf(t) {
 				copyState(t, seed.root, s.root)
 				at := time.Duration(random.Int63n(int64(whole)))
 				killAfter(t, s, at, k.args)
@@ -125,6 +127,16 @@ func seedOf(t testing.TB) int64 {
 		n = 1
 	}
 	t.Logf("GROVE_TEST_SEED=%d", n)
+	return n
+}
+
+// killsOf is how often each verb is killed: GROVE_TEST_KILLS, else a few times.
+func killsOf(t testing.TB) int {
+	n, err := strconv.Atoi(os.Getenv("GROVE_TEST_KILLS"))
+	if err != nil || n < 1 {
+		return 4
+	}
+	t.Logf("GROVE_TEST_KILLS=%d", n)
 	return n
 }
 

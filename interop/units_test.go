@@ -79,6 +79,16 @@ func TestUnitsOfTheHost(t *testing.T) {
 		t.Errorf("a profile that there is not: %s", out)
 	}
 
+	// A network of its own: a pair of interfaces, and one on a bridge of the host.
+	h.inside("ip link add grovebr0 type bridge")
+	for network, there := range map[string]string{"veth": "/sys/class/net/ve-mail", "bridge:grovebr0": "/sys/class/net/grovebr0/brif/vb-mail"} {
+		h.inside("grove enable mail --no-boot --network " + network + " && systemctl daemon-reload && machinectl start mail")
+		h.until("test -e " + there)
+		h.until("nsenter -t $(machinectl show mail -p Leader --value) -n test -e /proc/self && nsenter -t $(machinectl show mail -p Leader --value) -n ip -br link | grep host0")
+		h.inside("machinectl terminate mail")
+		h.until("! machinectl status mail")
+	}
+
 	h.inside("grove disable mail && systemctl daemon-reload && grove fsck && test -z \"$(ls /etc/systemd/nspawn)\"")
 	h.stop()
 }
