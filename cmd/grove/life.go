@@ -212,7 +212,7 @@ but leaves the current one current until grove finalize NAME; status shows it as
 	cmd.Flags().BoolVar(&stage, "stage", false, "make the deployment, to be made current later")
 	cmd.Flags().BoolVar(&all, "all", false, "every guest of the state root")
 	cmd.Flags().BoolVar(&check, "check", false, "only say whether there is something newer")
-	cmd.Flags().BoolVar(&preview, "preview", false, "only show which packages would change")
+	cmd.Flags().BoolVar(&preview, "preview", false, "only show which packages would change, and the advisories for them")
 	cmd.Flags().BoolVar(&exit77, "unchanged-exit-77", false, "exit with 77 where nothing changed")
 	return cmd
 }

@@ -43,6 +43,7 @@ func (a *app) printChange(c guest.Change) {
 	for _, p := range c.Newer {
 		a.printf("  (newer: %s; grove upgrade %s takes it)\n", p, c.Guest)
 	}
+	a.printAdvisories(c.Advisories)
 	a.printEtc(c.Etc)
 	if c.DryRun {
 		return
@@ -57,6 +58,21 @@ func (a *app) printChange(c guest.Change) {
 		a.printf("%s: deployment %d is current (was %d; grove rollback %s %d leads back)", c.Guest, c.To, c.From, c.Guest, c.From)
 	}
 	a.printf(", %s\n", c.Commit[:12])
+}
+
+// printAdvisories shows why packages are newer, security first.
+func (a *app) printAdvisories(list []guest.Advisory) {
+	for _, v := range list {
+		a.printf("  ! %s %s", v.ID, v.Type)
+		if v.Severity != "" {
+			a.printf(" %s", v.Severity)
+		}
+		a.printf(": %s", strings.Join(v.Packages, " "))
+		if len(v.CVEs) > 0 {
+			a.printf(" (%s)", strings.Join(v.CVEs, " "))
+		}
+		a.printf("\n")
+	}
 }
 
 // printEtc names what the merge of /etc met; what was changed here and is as before is only counted.

@@ -68,7 +68,9 @@ type Change struct {
 	Newer     []string    `json:"newer,omitempty"`      // newer versions that grove upgrade would take
 	Waiting   []string    `json:"waiting,omitempty"`    // replacements that wait for something newer than the base has
 	Warnings  []string    `json:"warnings,omitempty"`
-	Base      BaseState   `json:"base"`
+	// Advisories of the guest's sources that say why packages are newer; of an upgrade that only looks.
+	Advisories []Advisory `json:"advisories,omitempty"`
+	Base       BaseState  `json:"base"`
 }
 
 // BaseState names what a guest stands on.

@@ -75,6 +75,11 @@ func (e Env) make(ctx context.Context, g *deploy.Guest, m manifest.Manifest, o O
 	if c.Packages, c.Installed, err = e.packageDiff(cur, res.Commit, res.Lock); err != nil {
 		return c, err
 	}
+	if o.DryRun && o.Pull {
+		if err := e.advisories(ctx, g, cur, m, &c, o.RepoFiles); err != nil {
+			return c, err
+		}
+	}
 	if o.DryRun {
 		return c, nil
 	}

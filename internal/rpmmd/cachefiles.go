@@ -108,9 +108,12 @@ func (l *loader) keep(m *Metadata) error {
 	if err != nil {
 		return err
 	}
-	keep := map[string]bool{filepath.Base(l.parsed(m)): true, filelistsName(m.repomd.files["filelists"]): true}
+	keep := map[string]bool{filepath.Base(l.parsed(m)): true}
+	for _, kind := range []string{"filelists", "updateinfo"} {
+		keep[lastingName(kind, m.repomd.files[kind])] = true
+	}
 	for _, e := range entries {
-		if name := e.Name(); (strings.HasPrefix(name, "parsed-") || strings.HasPrefix(name, "filelists-")) && !keep[name] {
+		if name := e.Name(); (strings.HasPrefix(name, "parsed-") || strings.HasPrefix(name, "filelists-") || strings.HasPrefix(name, "updateinfo-")) && !keep[name] {
 			os.Remove(filepath.Join(l.dir, name))
 		}
 	}

@@ -154,3 +154,16 @@ func FuzzModules(f *testing.F) {
 		rpmmd.ApplyModules([]*rpmmd.Metadata{md}, rpmmd.ModuleState{Platform: "p1"}, "x86_64")
 	})
 }
+
+func FuzzUpdateinfo(f *testing.F) {
+	f.Add([]byte(sampleUpdateinfo))
+	seeds(f, "dnf5/test/data/repos-repomd/*/repodata/updateinfo.xml", "createrepo_c/tests/testdata/updateinfo_files/*.xml")
+	f.Fuzz(func(t *testing.T, data []byte) {
+		all, err := rpmmd.ParseUpdateinfo(bytes.NewReader(data))
+		for _, a := range all {
+			if err != nil || a.ID == "" {
+				t.Fatalf("%v %+v", err, a)
+			}
+		}
+	})
+}

@@ -489,19 +489,16 @@ func readContent(path, kind string, f dataFile, read func(io.Reader) error) erro
 	return nil
 }
 
-func filelistsName(f dataFile) string {
+// lastingName is where a file of the metadata lies that is read again at each need.
+func lastingName(kind string, f dataFile) string {
 	if f.digest.Hex == "" {
 		return ""
 	}
-	return "filelists-" + f.digest.Hex[:32]
+	return kind + "-" + f.digest.Hex[:32]
 }
 
-// filelists completes the files of m's packages.
-func (l *loader) filelists(ctx context.Context, m *Metadata, wanted []string) error {
-	f, ok := m.repomd.files["filelists"]
-	if !ok {
-		return errors.New("filelists: the source has none")
-	}
+// lasting brings a metadata file that stays in the cache as it came, and hands its content to read.
+func (l *loader) lasting(ctx context.Context, m *Metadata, kind string, f dataFile, read func(io.Reader) error) error {
 	if l.dir == "" {
 		tmp, err := os.MkdirTemp("", "grove-rpmmd-")
 		if err != nil {
@@ -510,11 +507,20 @@ func (l *loader) filelists(ctx context.Context, m *Metadata, wanted []string) er
 		l.tmp = tmp
 		defer os.RemoveAll(tmp)
 	}
-	path := filepath.Join(l.folder(), filelistsName(f))
-	if err := l.download(ctx, m, "filelists", path); err != nil {
+	path := filepath.Join(l.folder(), lastingName(kind, f))
+	if err := l.download(ctx, m, kind, path); err != nil {
 		return err
 	}
-	return readContent(path, "filelists", f, func(r io.Reader) error { return m.addFiles(r, wanted) })
+	return readContent(path, kind, f, read)
+}
+
+// filelists completes the files of m's packages.
+func (l *loader) filelists(ctx context.Context, m *Metadata, wanted []string) error {
+	f, ok := m.repomd.files["filelists"]
+	if !ok {
+		return errors.New("filelists: the source has none")
+	}
+	return l.lasting(ctx, m, "filelists", f, func(r io.Reader) error { return m.addFiles(r, wanted) })
 }
 
 // addFiles gives each package the files that the list has for it.

@@ -106,7 +106,7 @@ func parseRepomd(data []byte) (repomd, error) {
 	return r, nil
 }
 
-var wantedTypes = map[string]bool{"primary": true, "filelists": true, "group": true, "group_gz": true, "group_xz": true, "group_zst": true, "modules": true}
+var wantedTypes = map[string]bool{"primary": true, "filelists": true, "group": true, "group_gz": true, "group_xz": true, "group_zst": true, "modules": true, "updateinfo": true}
 
 // unmarshal decodes one document of UTF-8. encoding/xml expands no entities of a document type.
 func unmarshal(data []byte, v any) error {
