@@ -51,6 +51,43 @@ type exitError int
 
 func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
+// guestError is an error of a change, and the guest that it was about.
+type guestError struct {
+	error
+	guest string
+}
+
+func (e guestError) Unwrap() error { return e.error }
+
+// driftHints are commands that lead on where base and sources have moved apart.
+func driftHints(err error, c *solve.Conflict) []string {
+	name := "NAME"
+	var g guestError
+	if errors.As(err, &g) && g.guest != "" {
+		name = g.guest
+	}
+	var out []string
+	if len(c.Override) > 0 {
+		line := "grove override replace " + name + " " + strings.Join(c.Override, " ")
+		for _, s := range c.Asked {
+			line += " --install " + quoted(s)
+		}
+		out = append(out, "`"+line+"` has a solution")
+	}
+	if len(c.Fits) > 0 {
+		out = append(out, "`grove install "+name+" "+quoted(c.Fits[0])+"` fits the base as it is")
+	}
+	return append(out, "`grove upgrade "+name+"` takes a newer base, where there is one")
+}
+
+// quoted is a word as one types it in a shell.
+func quoted(s string) string {
+	if strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:+/@~^") == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
 func usageArgs(f cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if f == nil {
@@ -111,7 +148,10 @@ func hints(err error) []string {
 	var noGuest *deploy.NotFoundError
 	var u usageError
 	var protected *compose.ProtectedError
+	var conflict *solve.Conflict
 	switch {
+	case errors.As(err, &conflict) && conflict.Drift:
+		return driftHints(err, conflict)
 	case errors.As(err, &protected):
 		return []string{"the guest's /etc/dnf/protected.d names them; say --allow-protected where you mean it"}
 	case errors.As(err, &u):

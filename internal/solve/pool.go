@@ -62,6 +62,7 @@ type pool struct {
 
 	satisfied, missing, waiting []string // specs, from jobs
 	prog                        program
+	trying                      bool // in search of a way out: no more searches
 }
 
 // left is a package that cannot be chosen, and why.

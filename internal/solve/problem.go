@@ -66,6 +66,7 @@ func (p *pool) explain(jobs []job) *Conflict {
 	for _, n := range order {
 		c.Problems = append(c.Problems, p.problem(byProblem[n], p.waysOut(n, ways, jobs, byProblem[n])))
 	}
+	p.findWays(c, byProblem)
 	if len(c.Problems) == 0 {
 		c.Problems = []Problem{{Text: "The request has no answer."}}
 	}
@@ -75,8 +76,13 @@ func (p *pool) explain(jobs []job) *Conflict {
 func (p *pool) problem(faults []fault, ways []string) Problem {
 	faults = p.chain(faults)
 	cause := p.cause(faults)
-	out := Problem{Text: p.subject(faults) + p.faultText(cause) + ".", Solutions: ways}
 	text := p.faultText(cause)
+	if p.req.KeepInstalled && !isMissing(cause) {
+		if d := p.drifts(faults); len(d) > 0 {
+			text = p.driftText(d[0])
+		}
+	}
+	out := Problem{Text: p.subject(faults) + text + ".", Solutions: ways}
 	for _, asked := range []bool{true, false} { // the request first, then the chain; the cause is said already
 		for _, f := range faults {
 			line := p.faultText(f)
@@ -102,6 +108,9 @@ func (p *pool) problem(faults []fault, ways []string) Problem {
 	}
 	return out
 }
+
+// isMissing is true where nobody has what is needed, or the base has it in a version that does not do: this says it all.
+func isMissing(f fault) bool { return f.kind == ruleNothingProvides || f.kind == ruleRequires }
 
 func isAsked(f fault) bool {
 	return f.kind == ruleJob && f.job != nil && (f.job.kind == jobInstall || f.job.kind == jobReplace)
@@ -228,13 +237,13 @@ func (p *pool) faultText(f fault) string {
 		return fmt.Sprintf("%s does not run on %s", p.name(f.from), p.req.Arch)
 	case ruleNothingProvides:
 		if has := p.haves(f.dep); len(has) > 0 {
-			return fmt.Sprintf("%s needs %s, but %s", p.name(f.from), dep, strings.Join(has, ", "))
+			return fmt.Sprintf("%s needs %s, for which %s", p.name(f.from), dep, strings.Join(has, ", "))
 		}
 		return fmt.Sprintf("%s needs %s, which nothing provides", p.name(f.from), dep)
 	case ruleRequires:
 		s := fmt.Sprintf("%s needs %s", p.name(f.from), dep)
 		if has := p.haves(f.dep); len(has) > 0 {
-			s += ", but " + strings.Join(has, ", ")
+			s += ", for which " + strings.Join(has, ", ")
 		}
 		return s
 	case ruleSelfConflict:
@@ -292,30 +301,25 @@ func (p *pool) few(ids []int) string {
 	return strings.Join(names, ", ")
 }
 
-// haves tells which version of a capability the installed packages have, where that one does not do.
+// haves tells which installed packages have a capability in a version that does not do.
 func (p *pool) haves(dep int) []string {
 	d, ok := versionedDep(p.depText(dep))
 	if !ok {
 		return nil
 	}
 	var out []string
-	for id := firstID; id < firstID+len(p.meta) && p.isInstalled(id); id++ {
-		if p.released[id] {
-			continue
+	for _, id := range p.nearly(dep) {
+		m, have := p.pkg(id), p.other(id, d)
+		text := p.name(id)
+		if have.Name != m.Name {
+			text += " with " + have.String()
 		}
-		m := p.pkg(id)
-		self := rpm.Dep{Name: m.Name, Flags: rpm.SenseEqual, EVR: m.EVR}
-		for _, have := range append([]rpm.Dep{self}, m.Provides...) {
-			if have.Name != d.Name || have.Intersects(d) {
-				continue
-			}
-			text := "the base has " + m.NEVRA.String()
-			if have.Name != m.Name {
-				text += " with " + have.String()
-			}
-			if !slices.Contains(out, text) && len(out) < maxHaves {
-				out = append(out, text)
-			}
+		too := "too old"
+		if d.Flags&rpm.SenseGreater == 0 && have.EVR.Compare(d.EVR) > 0 {
+			too = "too new"
+		}
+		if text += " is " + too; len(out) < maxHaves {
+			out = append(out, text)
 		}
 	}
 	return out

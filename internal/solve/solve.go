@@ -129,7 +129,15 @@ func (u *Unknown) Error() string {
 }
 
 // Conflict says why there is no plan.
-type Conflict struct{ Problems []Problem }
+type Conflict struct {
+	Problems []Problem
+	Drift    bool     // a package of Installed is too old, or too new, for what was asked
+	Override []string // full names which, put in the place of installed ones (Replace), make the request possible
+	Fits     []string // full names that could be asked for instead of a version that was
+	Asked    []string // the Install specs that fail
+
+	override []string // what Override is looked for with
+}
 
 // Problem is one independent reason.
 type Problem struct {
@@ -156,6 +164,12 @@ func (c *Conflict) Error() string {
 			b.WriteString("\n  " + lead + s)
 		}
 	}
+	if len(c.Override) > 0 {
+		b.WriteString("\nReplaced in the same change, these make it possible: " + strings.Join(c.Override, " "))
+	}
+	if len(c.Fits) > 0 {
+		b.WriteString("\nThis fits the base as it is: " + strings.Join(c.Fits, ", or "))
+	}
 	return b.String()
 }
 
@@ -180,6 +194,15 @@ func Solve(req Request) (Plan, error) {
 		return Plan{}, err
 	}
 	defer p.free()
+	plan, err := p.answer()
+	if err != nil {
+		return Plan{}, err
+	}
+	return ordered(&req, plan), nil
+}
+
+// answer is the plan in libsolv's order.
+func (p *pool) answer() (Plan, error) {
 	jobs, err := p.jobs()
 	if err != nil {
 		return Plan{}, err
@@ -194,7 +217,7 @@ func Solve(req Request) (Plan, error) {
 	if problems > 0 {
 		return Plan{}, p.explain(jobs)
 	}
-	return ordered(&req, p.plan(jobs)), nil
+	return p.plan(jobs), nil
 }
 
 func check(req *Request) error {

@@ -304,12 +304,46 @@ func TestProblems(t *testing.T) {
 			openssl-libs-1:3.1-1.x86_64; provides libssl = 3.1
 			postfix-3.7-1.x86_64; requires libssl >= 3.1
 			? keep
-			? install postfix`, `"postfix" cannot be installed: postfix-3.7-1.x86_64 needs libssl >= 3.1, but the base has openssl-libs-1:3.0.7-1.x86_64 with libssl = 3.0.
+			? install postfix`, `"postfix" cannot be installed: postfix-3.7-1.x86_64 needs libssl >= 3.1, for which the base's openssl-libs-1:3.0.7-1.x86_64 with libssl = 3.0 is too old.
   asked for: postfix (postfix-3.7-1.x86_64)
   openssl-libs-1:3.1-1.x86_64 would take the place of the base's openssl-libs-1:3.0.7-1.x86_64
   the base's openssl-libs-1:3.0.7-1.x86_64 is kept as it is
   way out: let openssl-libs-1:3.1-1.x86_64 take the place of the base's openssl-libs-1:3.0.7-1.x86_64 (override replace)
   or:      do not ask for "postfix"
+Replaced in the same change, these make it possible: openssl-libs-1:3.1-1.x86_64
+`},
+		{"a library of the base too old, and what goes with it", `@installed
+			ssl-libs-1-1.x86_64; provides libssl.so.1
+			ssl-devel-1-1.x86_64; requires ssl-libs = 1-1
+			@repo r
+			ssl-libs-2-1.x86_64; provides libssl.so.2
+			ssl-devel-2-1.x86_64; requires ssl-libs = 2-1
+			mail-2-1.x86_64; requires libssl.so.2
+			mail-1-1.x86_64; requires libssl.so.1
+			? keep
+			? install mail-2`, `"mail-2" cannot be installed: mail-2-1.x86_64 needs libssl.so.2, which ssl-libs-2-1.x86_64 has; the base's ssl-libs-1-1.x86_64 is too old for it.
+  asked for: mail-2 (mail-2-1.x86_64)
+  mail-2-1.x86_64 needs libssl.so.2
+  ssl-libs-2-1.x86_64 would take the place of the base's ssl-libs-1-1.x86_64
+  the base's ssl-libs-1-1.x86_64 is kept as it is
+  way out: let ssl-libs-2-1.x86_64 take the place of the base's ssl-libs-1-1.x86_64 (override replace) and replace or take out the base's ssl-devel-1-1.x86_64 (override)
+  or:      do not ask for "mail-2"
+Replaced in the same change, these make it possible: ssl-libs-2-1.x86_64 ssl-devel-2-1.x86_64
+This fits the base as it is: mail-1-1.x86_64
+`},
+		{"the base is ahead of the sources", `@installed
+			glibc-3-1.x86_64
+			@repo r
+			glibc-2-1.x86_64
+			glibc-devel-2-1.x86_64; requires glibc = 2-1
+			? keep
+			? install glibc-devel`, `"glibc-devel" cannot be installed: glibc-devel-2-1.x86_64 needs glibc = 2-1, for which the base's glibc-3-1.x86_64 is too new.
+  asked for: glibc-devel (glibc-devel-2-1.x86_64)
+  glibc-2-1.x86_64 would take the place of the base's glibc-3-1.x86_64
+  the base's glibc-3-1.x86_64 is kept as it is
+  way out: let glibc-2-1.x86_64 take the place of the base's glibc-3-1.x86_64 (override replace)
+  or:      do not ask for "glibc-devel"
+Replaced in the same change, these make it possible: glibc-2-1.x86_64
 `},
 		{"base holds another version", `@installed
 			bash-5.1-1.x86_64
