@@ -5,6 +5,7 @@ package delta_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"math/rand"
 	"os"
@@ -150,16 +151,16 @@ func makeTrees(t testing.TB, dir string) (before, after string) {
 			t.Logf("no xattrs here: %v", err)
 		}
 	}
-	code := program(1, 150_000)
+	code := program(1, 80_000)
 	write(t, before+"/usr/lib/libtool.so.1.2", code, 0o755)
 	write(t, after+"/usr/lib/libtool.so.1.3", changed(code, 2), 0o755)
-	secret := program(3, 50_000)
+	secret := program(3, 20_000)
 	write(t, before+"/usr/lib/secret", secret, 0o600)
 	write(t, after+"/usr/lib/secret", changed(secret, 4), 0o600)
-	big := random(5, 1_500_000)
+	big := random(5, 600_000)
 	write(t, before+"/usr/lib/archive", big, 0o644)
 	write(t, after+"/usr/lib/archive", changed(big, 6), 0o644)
-	write(t, after+"/usr/lib/huge", random(7, 1_200_000), 0o644)
+	write(t, after+"/usr/lib/huge", random(7, 400_000), 0o644)
 	write(t, after+"/usr/lib/text", bytes.Repeat([]byte("all work and no play "), 20_000), 0o644)
 	return before, after
 }
@@ -219,3 +220,5 @@ func print(t testing.TB, r *repo.Repo, c ostree.Checksum) string {
 }
 
 var modes = map[string]repo.Mode{"bare": repo.Bare, "bare-user": repo.BareUser, "archive": repo.Archive}
+
+func b64(b []byte) string { return base64.StdEncoding.EncodeToString(b) }

@@ -3,7 +3,10 @@
 package delta_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +15,8 @@ import (
 
 	"grove/internal/delta"
 	"grove/internal/ostree"
+	"grove/internal/repo"
+	"grove/internal/sign"
 )
 
 // Deltas that ostree makes, with every option, are applied in every mode.
@@ -38,6 +43,9 @@ func TestApplyPeersDeltas(t *testing.T) {
 				ok(t, d.Check(context.Background(), w.r))
 				d.Close()
 				for mode, m := range modes {
+					if empty && mode != "bare-user" {
+						continue
+					}
 					r := w.clone(t, m, start)
 					c, err := delta.Apply(context.Background(), r, file, delta.ApplyOptions{})
 					if err != nil {
@@ -50,6 +58,81 @@ func TestApplyPeersDeltas(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// ostree applies deltas of every kind that are made here, and shows them as what they are.
+func TestPeerAppliesOurDeltas(t *testing.T) {
+	needPeer(t)
+	w := makeWorld(t)
+	for name, o := range ways {
+		for _, from := range []ostree.Checksum{{}, w.before} {
+			n := ostree.DeltaName{From: from, To: w.after}
+			generate(t, w, n, o)
+			if got := peer(t, "--repo="+w.r.Path(), "static-delta", "list"); !strings.Contains(got, n.String()) {
+				t.Errorf("%s: ostree lists %s", name, got)
+			}
+			if !o.Inline {
+				order := "Endianness: " + max(o.Order, delta.LittleEndian).String()
+				if o.Order == delta.BigEndian {
+					order = "Endianness: big"
+				}
+				if got := peer(t, "--repo="+w.r.Path(), "static-delta", "show", n.String()); !strings.Contains(got, order) || !strings.Contains(got, "To: "+w.after.String()) {
+					t.Errorf("%s: ostree shows %s", name, got)
+				}
+			}
+			for _, mode := range []string{"bare", "bare-user"} { // into an archive it applies none that opens a file
+				if from.IsZero() && mode == "bare" {
+					continue
+				}
+				r := w.clone(t, modes[mode], from)
+				peer(t, "--repo="+r.Path(), "static-delta", "apply-offline", w.r.DeltaDir(n))
+				peer(t, "--repo="+r.Path(), "fsck")
+				r = open(t, r.Path())
+				check(t, r)
+				if got, want := print(t, r, w.after), print(t, w.r, w.after); got != want {
+					t.Errorf("%s into %s: the trees differ", name, mode)
+				}
+			}
+		}
+	}
+}
+
+// A signature of ours is good to ostree, and one of its to us; a wrong key is not.
+func TestPeerSignedDeltas(t *testing.T) {
+	needPeer(t)
+	if !strings.Contains(peer(t, "--version"), "sign-ed25519") {
+		need(t, false, "ostree with ed25519")
+	}
+	w := makeWorld(t)
+	n := ostree.DeltaName{To: w.after}
+	mine, policy := signers(t, 1)
+	_, other := signers(t, 2)
+	o := ways["plain"]
+	o.Signers = mine
+	generate(t, w, n, o)
+	public := policy.Ed25519Keys()[0]
+	if got := peer(t, "--repo="+w.r.Path(), "static-delta", "verify", n.String(), public); !strings.Contains(got, "Verification OK") {
+		t.Errorf("ostree verifies ours: %s", got)
+	}
+	r := w.clone(t, repo.Bare, ostree.Checksum{})
+	peer(t, "--repo="+r.Path(), "static-delta", "apply-offline", w.r.DeltaDir(n), public)
+	check(t, r)
+
+	file := filepath.Join(t.TempDir(), "delta")
+	secret := bytes.Repeat([]byte{1}, 32)
+	key, err := base64.StdEncoding.DecodeString(public)
+	ok(t, err)
+	peer(t, "--repo="+w.r.Path(), "static-delta", "generate", "--empty", "--inline", "--min-fallback-size=0", "--filename="+file,
+		"--sign="+b64(append(secret, key...)), "x")
+	d, err := delta.Open(file)
+	ok(t, err)
+	defer d.Close()
+	if marks, err := d.Verify(policy); err != nil || len(marks) != 1 {
+		t.Errorf("we verify ostree's: %v, %v", marks, err)
+	}
+	if _, err := d.Verify(other); !errors.Is(err, sign.ErrUntrusted) {
+		t.Errorf("with another key: %v", err)
 	}
 }
 
