@@ -30,7 +30,7 @@ func (a *app) repo() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return usage("say a verb; grove repo --help lists them") }}
 	cmd.PersistentFlags().StringVar(&v.dir, "repo", "", "the repository (default: the state root's)")
 	cmd.AddCommand(v.init(), v.commit(), v.checkout(), v.ls(), v.cat(), v.diff(), v.log(), v.show(), v.refs(), v.revParse(),
-		v.pull(), v.pullLocal(), v.a.remote(v.open, false), v.prune(), v.fsck(), v.summary(), v.config(), v.export(), v.reset(), v.gpgSign(), v.sign())
+		v.pull(), v.pullLocal(), v.a.remote(v.open, false), v.prune(), v.fsck(), v.summary(), v.config(), v.export(), v.reset(), v.staticDelta(), v.gpgSign(), v.sign())
 	return cmd
 }
 

@@ -21,6 +21,9 @@ type pullFlags struct {
 	headers         []string
 	retries         int
 	noSync, syncAll bool
+	noDeltas        bool
+	needDeltas      bool
+	dryRun          bool
 	trusted         bool
 	frequencyMillis int
 }
@@ -33,6 +36,8 @@ func (p *pullFlags) localToo(cmd *cobra.Command) {
 	f.BoolVar(&p.noSync, "disable-fsync", false, "do not wait for the disk: a crash of the machine may damage what was pulled")
 	f.BoolVar(&p.syncAll, "per-object-fsync", false, "bring each object to disk by itself, so that others need not wait for one long sync")
 	f.BoolVar(&p.o.Untrusted, "untrusted", false, "check objects of repositories on this machine, too, and link none")
+	f.BoolVar(&p.noDeltas, "disable-static-deltas", false, "bring objects only")
+	f.BoolVar(&p.needDeltas, "require-static-deltas", false, "fail where no static delta leads to a commit")
 	f.BoolVar(&p.o.UserOnlyFiles, "bareuseronly-files", false, "refuse files with modes beyond 0775 (setuid, world writable)")
 	f.BoolVar(&p.o.AnyBinding, "disable-verify-bindings", false, "do not check which ref and collection a commit is bound to")
 }
@@ -52,6 +57,16 @@ func (p *pullFlags) overHTTP(cmd *cobra.Command) {
 func (p *pullFlags) apply(a *app, r *repo.Repo) (pull.Options, error) {
 	o := p.o
 	o.Offline = a.offline
+	switch {
+	case p.noDeltas && p.needDeltas:
+		return o, usage("--disable-static-deltas or --require-static-deltas, not both")
+	case p.dryRun && !p.needDeltas:
+		return o, usage("--dry-run: say --require-static-deltas too; what objects would come is not known before they come")
+	case p.noDeltas:
+		o.Deltas = pull.DeltasNever
+	case p.needDeltas:
+		o.Deltas = pull.DeltasAlways
+	}
 	for _, h := range p.headers {
 		name, value, ok := strings.Cut(h, "=")
 		if !ok || name == "" {
@@ -100,6 +115,7 @@ type pullJSON struct {
 	ObjectsFetched int                        `json:"objects_fetched"`
 	ObjectsCopied  int                        `json:"objects_copied"` // of these, from repositories on this machine
 	BytesFetched   int64                      `json:"bytes_fetched"`  // as they came over the line
+	DeltaParts     int                        `json:"delta_parts,omitempty"`
 	VerifiedBy     []string                   `json:"verified_by"`
 	EndOfLife      []endOfLifeJSON            `json:"end_of_life,omitempty"`
 	Warnings       []string                   `json:"warnings,omitempty"`
@@ -113,7 +129,7 @@ type endOfLifeJSON struct {
 
 // showPull prints what a pull did, what it has to say about the commits to standard error.
 func (a *app) showPull(res pull.Result) error {
-	out := pullJSON{Commits: res.Commits, ObjectsFetched: res.ObjectsFetched, ObjectsCopied: res.ObjectsCopied, BytesFetched: res.BytesFetched, VerifiedBy: notNil(res.VerifiedBy), Warnings: res.Warnings}
+	out := pullJSON{Commits: res.Commits, ObjectsFetched: res.ObjectsFetched, ObjectsCopied: res.ObjectsCopied, BytesFetched: res.BytesFetched, DeltaParts: res.DeltaParts, VerifiedBy: notNil(res.VerifiedBy), Warnings: res.Warnings}
 	warnings := res.Warnings
 	for _, e := range res.EndOfLife {
 		out.EndOfLife = append(out.EndOfLife, endOfLifeJSON(e))
@@ -138,6 +154,9 @@ func (a *app) showPull(res pull.Result) error {
 		line := fmt.Sprintf("%d objects fetched", res.ObjectsFetched)
 		if res.ObjectsCopied > 0 {
 			line += fmt.Sprintf(", %d of them from this machine", res.ObjectsCopied)
+		}
+		if res.DeltaParts > 0 {
+			line += ", " + counted(res.DeltaParts, "part") + " of static deltas"
 		}
 		if res.BytesFetched > 0 {
 			line += ", " + size(res.BytesFetched) + " transferred"
@@ -173,6 +192,13 @@ Commits are verified as the remote's settings say. What is here already is not f
 		if err != nil {
 			return err
 		}
+		if p.dryRun {
+			plans, err := pull.PlanDeltas(cmd.Context(), r, remote, refs, o)
+			if err != nil {
+				return err
+			}
+			return v.a.showPlans(plans)
+		}
 		res, err := pull.Pull(cmd.Context(), r, remote, refs, o)
 		if err != nil {
 			return err
@@ -182,6 +208,7 @@ Commits are verified as the remote's settings say. What is here already is not f
 	p.localToo(cmd)
 	p.overHTTP(cmd)
 	f := cmd.Flags()
+	f.BoolVar(&p.dryRun, "dry-run", false, "with --require-static-deltas, only say what would come")
 	f.BoolVar(&p.o.Mirror, "mirror", false, "set the refs as the repository's own; all refs where none is named")
 	f.StringArrayVar(&p.o.Subpaths, "subpath", nil, "only this path of the trees; the commits are marked as partial")
 	f.BoolVarP(&p.o.TimestampCheck, "timestamp-check", "T", false, "refuse a commit older than the one that the ref names now")

@@ -132,20 +132,7 @@ there is none. With --delete: take away the signatures of these public keys.`, c
 }
 
 func (v *repoVerbs) verifyEd25519(r *repo.Repo, c ostree.Checksum, keys []string, o edSignFlags) error {
-	policy, err := trust.Ed25519FromKeys(keys...)
-	if err == nil && o.file != "" {
-		var more trust.Policy
-		if more, err = trust.Ed25519FromFile(o.file); err == nil {
-			policy = policy.Merge(more)
-		}
-	}
-	if err == nil && len(keys) == 0 && o.file == "" {
-		var dirs []string
-		if o.keydir != "" {
-			dirs = []string{o.keydir}
-		}
-		policy, err = trust.Ed25519FromDirs(dirs...)
-	}
+	policy, err := edPolicy(keys, o.file, o.keydir)
 	if err != nil {
 		return err
 	}

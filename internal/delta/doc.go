@@ -35,7 +35,7 @@
 //	deltas/XX/REST/N              (yay) part N, inline: the bytes of the part file
 //	deltas/XX/REST/commitmeta     a{sv} the commit's detached metadata
 //
-// Deltas of before 2016 lack the key. Their order is guessed: the one in which the sizes are smaller.
+// Deltas from before 2016 lack the key. Their order is guessed: the one in which the sizes are smaller.
 //
 // # A signed superblock
 //
