@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"grove/internal/delta"
 	"grove/internal/repo"
 )
 
@@ -19,6 +20,11 @@ func (v *repoVerbs) fsck() *cobra.Command {
 			return err
 		}
 		res, err := r.Fsck(cmd.Context(), repo.FsckOptions{})
+		if err == nil {
+			var deltas []repo.Fault
+			deltas, err = delta.Fsck(cmd.Context(), r)
+			res.Faults = append(res.Faults, deltas...)
+		}
 		if err != nil {
 			return err
 		}
