@@ -31,13 +31,19 @@ type pruneJSON struct {
 func pruneView(r repo.PruneResult) pruneJSON { return pruneJSON{r.Objects, r.Deleted, r.FreedBytes} }
 
 type fsckJSON struct {
-	Objects int      `json:"objects"`
-	Commits int      `json:"commits"`
-	Faults  []string `json:"faults"`
+	Objects    int      `json:"objects"`
+	Commits    int      `json:"commits"`
+	Partial    int      `json:"partial"` // commits of which not everything is here
+	Lost       int      `json:"lost"`    // of these, because fsck deleted damaged objects
+	Faults     []string `json:"faults"`
+	Tombstones []string `json:"tombstones,omitempty"` // commits that tombstones were made for
 }
 
 func fsckView(r repo.FsckResult) fsckJSON {
-	out := fsckJSON{r.Objects, r.Commits, []string{}}
+	out := fsckJSON{Objects: r.Objects, Commits: r.Commits, Partial: r.Partial, Lost: r.Lost, Faults: []string{}}
+	for _, c := range r.Tombstones {
+		out.Tombstones = append(out.Tombstones, c.String())
+	}
 	for _, f := range r.Faults {
 		out.Faults = append(out.Faults, f.String())
 	}

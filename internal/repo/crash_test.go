@@ -326,6 +326,9 @@ func TestFsckDelete(t *testing.T) {
 		if len(res.Faults) != 1 || r.Has(o.t, o.c) || !r.IsPartial(c) {
 			t.Errorf("%v: %+v, partial %v", o.t, res, r.IsPartial(c))
 		}
+		if res, err = r.Fsck(ctx, repo.FsckOptions{}); err != nil || len(res.Faults) != 0 || res.Partial != 1 || res.Lost != 1 {
+			t.Errorf("afterwards: %+v %v", res, err)
+		}
 		check(t, r)
 		ok(t, r.PullLocal(ctx, src, nil, repo.PullOptions{}))
 		if r.IsPartial(c) {

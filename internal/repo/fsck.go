@@ -26,6 +26,11 @@ type FsckOptions struct {
 	// Delete deletes damaged objects, and marks the commits that need them, or miss others, as partial, so that a
 	// pull brings them again.
 	Delete bool
+	// VerifyBindings demands that each ref names a commit that is bound to it, where it is bound to any; VerifyBackRefs also
+	// that the refs to which a commit is bound name it.
+	VerifyBindings, VerifyBackRefs bool
+	// AddTombstones notes of each missing parent of a commit that it was deleted.
+	AddTombstones bool
 }
 
 // Fault is one thing that is wrong.
@@ -40,14 +45,18 @@ func (f Fault) String() string { return f.Object + ": " + f.Err.Error() }
 // FsckResult is what Fsck found.
 type FsckResult struct {
 	Objects, Commits, Partial int
-	Faults                    []Fault // sorted by Object
+	// Lost counts the partial commits that are so because Fsck, with Delete, deleted what they need; a pull brings it back.
+	Lost       int
+	Faults     []Fault           // sorted by Object
+	Tombstones []ostree.Checksum // that were made
 }
 
 // Fsck verifies every object against its name, that each commit's content is there, and that each ref names a commit.
 // What it finds is in the result; the error is for a check that could not be done.
 func (r *Repo) Fsck(ctx context.Context, o FsckOptions) (FsckResult, error) {
-	lock, err := r.lock(ctx, o.Delete)
-	if err != nil && (o.Delete || errors.Is(err, durable.ErrBusy)) {
+	alone := o.Delete || o.AddTombstones
+	lock, err := r.lock(ctx, alone)
+	if err != nil && (alone || errors.Is(err, durable.ErrBusy)) {
 		return FsckResult{}, fmt.Errorf("fsck: %w", err)
 	} // who may only read can still look
 	defer lock.Release()
@@ -61,7 +70,12 @@ func (r *Repo) Fsck(ctx context.Context, o FsckOptions) (FsckResult, error) {
 	if err := f.refs(); err != nil {
 		return f.result, fmt.Errorf("fsck: %w", err)
 	}
-	slices.SortFunc(f.result.Faults, func(a, b Fault) int { return strings.Compare(a.Object, b.Object) })
+	if o.AddTombstones {
+		if err := f.tombstones(); err != nil {
+			return f.result, fmt.Errorf("fsck: %w", err)
+		}
+	}
+	slices.SortStableFunc(f.result.Faults, func(a, b Fault) int { return strings.Compare(a.Object, b.Object) })
 	return f.result, nil
 }
 
@@ -206,6 +220,9 @@ func (f *fsck) commits(ctx context.Context) error {
 		f.result.Commits++
 		if f.r.IsPartial(o.c) {
 			f.result.Partial++
+			if f.r.markedByFsck(o.c) {
+				f.result.Lost++
+			}
 			continue
 		}
 		v, err := f.r.Commit(o.c)
@@ -241,25 +258,8 @@ func (f *fsck) markBroken(commits []object) error {
 		if w.commit(o.c, v) == nil {
 			continue
 		}
-		if err := durable.WriteFile(f.r.partialPath(o.c), []byte("f"), 0o644); err != nil {
+		if err := durable.WriteFile(f.r.partialPath(o.c), []byte(fsckMark), 0o644); err != nil {
 			return err
-		}
-	}
-	return nil
-}
-
-func (f *fsck) refs() error {
-	refs, err := f.r.allRefs()
-	if err != nil {
-		if errors.Is(err, ostree.ErrCorrupt) {
-			f.fault("refs", err)
-			return nil
-		}
-		return err
-	}
-	for name, c := range refs {
-		if !f.r.Has(ostree.TypeCommit, c) {
-			f.fault("ref "+name, fmt.Errorf("commit %s: %w", c, ErrNotFound))
 		}
 	}
 	return nil

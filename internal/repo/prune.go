@@ -135,14 +135,8 @@ func (p *pruner) deleteCommit() error {
 	if !p.r.hasLocal(object{ostree.TypeCommit, c}) {
 		return fmt.Errorf("commit %s: %w", c, ErrNotFound)
 	}
-	if !p.r.set.tombstones {
-		p.r.set.tombstones = true
-		if err := p.r.config.Set("core", "tombstone-commits", "true"); err != nil {
-			return err
-		}
-		if err := p.r.config.Save(); err != nil {
-			return err
-		}
+	if err := p.r.keepTombstones(); err != nil {
+		return err
 	}
 	if err := p.delete(object{ostree.TypeCommit, c}); err != nil {
 		return err

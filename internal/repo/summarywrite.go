@@ -8,10 +8,8 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"grove/internal/durable"
 	"grove/internal/gvariant"
@@ -123,9 +121,9 @@ func (r *Repo) summary(o SummaryOptions) (ostree.Summary, error) {
 		mode = Bare.String()
 	}
 	put(ostree.SummaryMode, gvariant.String(mode))
-	put(ostree.SummaryTombstones, gvariant.Bool(r.config.boolean("core", "tombstone-commits", false)))
+	put(ostree.SummaryTombstones, gvariant.Bool(r.set.tombstones))
 	put(ostree.SummaryIndexedDeltas, gvariant.Bool(true))
-	if id, ok := r.config.Get("core", "collection-id"); ok && id != "" {
+	if id := r.CollectionID(); id != "" {
 		put(ostree.SummaryCollectionID, gvariant.String(id))
 	}
 	collections := map[string][]ostree.SummaryRef{}
@@ -171,61 +169,22 @@ const maxCalendarSec = 253402300799
 // summaryRefs gives the repository's own refs, and those of other collections: what is mirrored of them, and what was pulled
 // from remotes that belong to one.
 func (r *Repo) summaryRefs() (own map[string]ostree.Checksum, others map[string]map[string]ostree.Checksum, err error) {
-	all, err := r.Refs("")
-	if err != nil {
-		return nil, nil, err
-	}
-	remotes, err := r.config.Remotes()
-	if err != nil {
-		return nil, nil, err
-	}
-	collection := map[string]string{}
-	for _, c := range remotes {
-		if ostree.CheckCollectionID(c.CollectionID) == nil {
-			collection[c.Name] = c.CollectionID
-		}
-	}
 	own, others = map[string]ostree.Checksum{}, map[string]map[string]ostree.Checksum{}
-	mine, _ := r.config.Get("core", "collection-id")
-	put := func(id, ref string, c ostree.Checksum) {
-		to := others[id]
-		if id == mine {
-			to = own
-		} else if to == nil {
-			to = map[string]ostree.Checksum{}
-			others[id] = to
-		}
-		if _, there := to[ref]; !there {
-			to[ref] = c
-		}
-	}
-	for name, c := range all {
-		if !strings.Contains(name, ":") {
-			own[name] = c
-		}
-	}
-	mirrors, err := os.ReadDir(filepath.Join(r.path, "refs/mirrors"))
-	if err != nil && !missing(err) {
+	if err := r.refsBelow("refs/heads", "", "", own); err != nil {
 		return nil, nil, err
 	}
-	for _, e := range mirrors {
-		if !e.IsDir() || ostree.CheckCollectionID(e.Name()) != nil {
+	all, err := r.AllCollectionRefs("")
+	for ref, c := range all {
+		if ref.Collection == r.CollectionID() {
+			own[ref.Name] = c
 			continue
 		}
-		refs := map[string]ostree.Checksum{}
-		if err := r.refsBelow("refs/mirrors/"+e.Name(), "", "", refs); err != nil {
-			return nil, nil, err
+		if others[ref.Collection] == nil {
+			others[ref.Collection] = map[string]ostree.Checksum{}
 		}
-		for ref, c := range refs {
-			put(e.Name(), ref, c)
-		}
+		others[ref.Collection][ref.Name] = c
 	}
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		if remote, ref, ok := strings.Cut(name, ":"); ok && collection[remote] != "" {
-			put(collection[remote], ref, all[name])
-		}
-	}
-	return own, others, nil
+	return own, others, err
 }
 
 // MetadataRef is the branch of a repository with a collection id whose commits carry what its summary says, so that it can
@@ -236,7 +195,7 @@ const MetadataRef = "ostree-metadata"
 
 // CommitSummaryMetadata commits what is added to the summary to MetadataRef, where the repository has a collection id.
 func (r *Repo) CommitSummaryMetadata(ctx context.Context, o SummaryOptions) error {
-	id, _ := r.config.Get("core", "collection-id")
+	id := r.CollectionID()
 	if id == "" {
 		return nil
 	}

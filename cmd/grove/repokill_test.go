@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"grove/internal/ostree"
+	"grove/internal/repo"
+	"grove/internal/sign"
+)
+
+// TestKillPlumbing kills the verbs that write to a repository before each of their durable steps. Each time the refs must
+// be old or new, the repository clean for grove and for ostree, its summary one that fits the signatures beside it or that
+// has none, and the same verb must succeed when it is run again.
+func TestKillPlumbing(t *testing.T) {
+	dir := t.TempDir()
+	at := func(args ...string) string { return mustGrove(t, filepath.Join(dir, "state"), args...) }
+	secret, public, err := sign.GenerateKey(sign.NewKey{Name: "Moss", Time: time.Unix(1e9, 0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := filepath.Join(dir, "key.gpg")
+	tree := filepath.Join(dir, "tree")
+	for name, data := range map[string][]byte{key: secret, tree + "/one": []byte("one"), tree + "/two": bytes.Repeat([]byte("two"), 1000)} {
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ring, err := sign.ParseKeyring(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed := filepath.Join(dir, "seed")
+	at("repo", "init", "--repo", seed, "--mode", "archive")
+	at("repo", "commit", "--repo", seed, "-b", "a", "--tree=dir="+tree, "--gpg-sign="+key)
+	at("repo", "commit", "--repo", seed, "-b", "b", "--tree=dir="+tree)
+	if err := os.WriteFile(tree+"/three", []byte("three"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	at("repo", "summary", "--repo", seed, "-u", "--gpg-sign="+key)
+	lost := filepath.Join(dir, "lost") // with commits that no ref names, and a damaged object
+	mustCopy(t, seed, lost)
+	at("repo", "commit", "--repo", lost, "--orphan", "--tree=dir="+tree)
+	hurt := filepath.Join(dir, "hurt")
+	mustCopy(t, seed, hurt)
+	objects, _ := filepath.Glob(hurt + "/objects/*/*.filez")
+	if len(objects) == 0 {
+		t.Fatal("no objects")
+	}
+	if err := os.WriteFile(objects[0], []byte("damaged"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range []struct {
+		name, seed string
+		args       []string
+	}{
+		{"commit", seed, []string{"commit", "-b", "a", "--tree=dir=" + tree, "--gpg-sign=" + key, "--timestamp=@7"}},
+		{"summary", seed, []string{"summary", "-u", "--gpg-sign=" + key, "-m", "n=1"}},
+		{"gpg-sign", seed, []string{"gpg-sign", "b", key}},
+		{"gpg-sign --delete", seed, []string{"gpg-sign", "--delete", "a", keyID(t, ring)}},
+		{"reset", seed, []string{"reset", "a", "b"}},
+		{"refs --delete", seed, []string{"refs", "--delete", "a"}},
+		{"prune", lost, []string{"prune", "--refs-only"}},
+		{"fsck --delete", hurt, []string{"fsck", "--delete"}},
+		{"pull-local", seed, []string{"pull-local", lost, "--untrusted"}},
+	} {
+		t.Run(v.name, func(t *testing.T) { killPlumbing(t, v.seed, v.args, ring, v.name == "fsck --delete") })
+	}
+}
+
+func keyID(t *testing.T, ring sign.Keyring) string {
+	t.Helper()
+	return ring.Keys()[0].ID
+}
+
+func killPlumbing(t *testing.T, seed string, args []string, ring sign.Keyring, damaged bool) {
+	dir := t.TempDir()
+	target := filepath.Join(dir, "repo")
+	words := append([]string{"repo", args[0], "--repo", target}, args[1:]...)
+	run := func(fault string) ([]byte, error) {
+		return groveAt(filepath.Join(dir, "state"), []string{fault, "SOURCE_DATE_EPOCH=1500000000"}, words...)
+	}
+	refs := func() string {
+		return mustGrove(t, dir, "repo", "refs", "--repo", target) + fmt.Sprint(commitsOf(t, target))
+	}
+	mustCopy(t, seed, target)
+	before := refs()
+	if out, err := run("X=1"); err != nil && !damaged {
+		t.Fatalf("%v: %v\n%s", words, err, out)
+	}
+	after := refs()
+	removeAll(t, target)
+	for n := 1; ; n++ {
+		mustCopy(t, seed, target)
+		out, err := run(fmt.Sprintf("GROVE_TEST_KILL_AT=%d", n))
+		if !killed(err) {
+			if n < 3 {
+				t.Errorf("only %d steps: %v\n%s", n-1, err, out)
+			}
+			removeAll(t, target)
+			break
+		}
+		if got := refs(); got != before && got != after {
+			t.Errorf("step %d: refs are neither the old nor the new:\n%s", n, got)
+		}
+		checkRepo(t, target, ring, damaged, fmt.Sprintf("killed at step %d", n))
+		if out, err := run("X=1"); err != nil && !damaged && !strings.Contains(string(out), "signed it already") && !strings.Contains(string(out), "not found") {
+			t.Errorf("step %d: again: %v\n%s", n, err, out)
+		}
+		checkRepo(t, target, ring, damaged, fmt.Sprintf("run again after a kill at step %d", n))
+		removeAll(t, target)
+	}
+}
+
+// commitsOf gives what each ref names.
+func commitsOf(t *testing.T, dir string) map[string]ostree.Checksum {
+	t.Helper()
+	r, err := repo.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	refs, err := r.Refs("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return refs
+}
+
+// checkRepo demands that both programs call the repository clean, and that no signature is beside a summary that it is not of.
+// One that was damaged before has nothing missing but what is told.
+func checkRepo(t *testing.T, dir string, ring sign.Keyring, damaged bool, when string) {
+	t.Helper()
+	r, err := repo.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if _, data, err := r.ReadSummary(); err == nil {
+		d, err := r.SummarySignatures()
+		if err != nil {
+			t.Errorf("%s: %v", when, err)
+		}
+		for _, sig := range ostree.Signatures(d, ostree.KeyGPGSigs) {
+			if reports, err := ring.Examine(data, sig); err != nil || !reports[0].Good() {
+				t.Errorf("%s: the summary has the signature of another: %v %v", when, reports, err)
+			}
+		}
+	}
+	if damaged {
+		return
+	}
+	if err := r.Check(t.Context()); err != nil {
+		t.Errorf("%s: %v", when, err)
+	}
+	if _, err := exec.LookPath("ostree"); err == nil {
+		if out, err := exec.Command("ostree", "--repo="+dir, "fsck", "-q").CombinedOutput(); err != nil {
+			t.Errorf("%s: ostree fsck: %v\n%s", when, err, out)
+		}
+	}
+}
