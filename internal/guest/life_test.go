@@ -77,7 +77,7 @@ func TestLife(t *testing.T) {
 	if err != nil || len(d.Packages.Added) != 3 || len(d.Files) == 0 {
 		t.Errorf("diff: %+v, %v", d, err)
 	}
-	found, err := guest.Search(ctx, e, "mail", "GREET")
+	found, err := guest.Search(ctx, e, "mail", []string{"GREET"}, guest.SearchOptions{})
 	if err != nil || len(found) < 2 || !found[0].Installed {
 		t.Errorf("search: %+v, %v", found, err)
 	}

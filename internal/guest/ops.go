@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"path"
 	"path/filepath"
 	"slices"
 	"sort"
@@ -22,7 +21,6 @@ import (
 	"grove/internal/manifest"
 	"grove/internal/repo"
 	"grove/internal/rpm"
-	"grove/internal/rpmmd"
 )
 
 // maxDownload bounds a package file that is given by URL.
@@ -75,89 +73,6 @@ func History(e Env, name string) ([]HistoryEntry, error) {
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].ID > out[j].ID })
 	return out, nil
-}
-
-// Found is a package that a search met.
-type Found struct {
-	NEVRA     string `json:"nevra"`
-	Summary   string `json:"summary"`
-	Source    string `json:"source"`
-	Installed bool   `json:"installed"`
-}
-
-// Search looks through the metadata of a guest's sources: names, summaries and provides, the case folded.
-func Search(ctx context.Context, e Env, name, word string) ([]Found, error) {
-	g, err := e.Store.Guest(name)
-	if err != nil {
-		return nil, err
-	}
-	cur, err := g.Current()
-	if err != nil {
-		return nil, err
-	}
-	m, err := Manifest(g)
-	if err != nil {
-		return nil, err
-	}
-	t, _, err := e.Store.Repo().Tree(cur.Commit)
-	if err != nil {
-		return nil, err
-	}
-	v, done, err := e.viewOf(t, cur)
-	if err != nil {
-		return nil, err
-	}
-	defer done()
-	sources, readKey, err := e.sources(ctx, g, v, m, nil)
-	if err != nil {
-		return nil, err
-	}
-	have := map[string]bool{}
-	installed, err := e.installed(*cur)
-	if err != nil {
-		return nil, err
-	}
-	for _, n := range installed {
-		have[n.String()] = true
-	}
-	var out []Found
-	var firstErr error
-	for _, s := range sources {
-		if !s.Enabled {
-			continue
-		}
-		md, err := rpmmd.Load(ctx, s, rpmmd.LoadOptions{CacheDir: compose.MetadataDir(e.Store.CacheDir()), Client: e.Client, Offline: e.Offline, ReadKey: readKey})
-		if err != nil {
-			firstErr = errors.Join(firstErr, fmt.Errorf("source %s: %w", s.ID, err))
-			continue
-		}
-		for _, p := range md.Packages {
-			if matches(p, word) {
-				out = append(out, Found{p.NEVRA.String(), p.Summary, s.ID, have[p.NEVRA.String()]})
-			}
-		}
-	}
-	if len(out) == 0 && firstErr != nil {
-		return nil, firstErr
-	}
-	sort.Slice(out, func(i, j int) bool { return out[i].NEVRA < out[j].NEVRA })
-	return out, nil
-}
-
-func matches(p rpm.Meta, word string) bool {
-	w := strings.ToLower(word)
-	if strings.Contains(strings.ToLower(p.Name), w) || strings.Contains(strings.ToLower(p.Summary), w) {
-		return true
-	}
-	if ok, err := path.Match(word, p.Name); err == nil && ok {
-		return true
-	}
-	for _, d := range p.Provides {
-		if d.Name == word {
-			return true
-		}
-	}
-	return contains(p.Files, word)
 }
 
 // Download fetches a package file that was given by URL into the cache and names it.

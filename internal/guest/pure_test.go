@@ -185,21 +185,30 @@ func TestWhy(t *testing.T) {
 		header(t, fixture.Spec{Name: "app", Requires: []string{"middle"}, Recommends: []string{"lib"}}),
 		header(t, fixture.Spec{Name: "middle", Requires: []string{"lib"}}),
 		header(t, fixture.Spec{Name: "lib"}),
-		header(t, fixture.Spec{Name: "supplement"}),
+		header(t, fixture.Spec{Name: "stray"}),
+		header(t, fixture.Spec{Name: "supplement", Supplements: []string{"app"}}),
+		header(t, fixture.Spec{Name: "rich", Requires: []string{"(choice if middle else other)"}}),
+		header(t, fixture.Spec{Name: "choice", Files: []fixture.File{{Path: "/usr/bin/choice"}}}),
+		header(t, fixture.Spec{Name: "by-file", Requires: []string{"/usr/bin/choice", "lib = 1.0"}}),
+		header(t, fixture.Spec{Name: "old", Requires: []string{"lib = 0.9"}}),
 	}
 	l := manifest.Lock{Packages: []manifest.LockedPackage{
-		{NEVRA: "app-1.0-1.noarch", Requested: true}, {NEVRA: "middle-1.0-1.noarch"}, {NEVRA: "lib-1.0-1.noarch"}, {NEVRA: "supplement-1.0-1.noarch", Reason: "weak"},
+		{NEVRA: "app-1.0-1.noarch", Requested: true}, {NEVRA: "middle-1.0-1.noarch"}, {NEVRA: "lib-1.0-1.noarch"}, {NEVRA: "stray-1.0-1.noarch", Reason: "weak"},
+		{NEVRA: "supplement-1.0-1.noarch"}, {NEVRA: "rich-1.0-1.noarch", Requested: true}, {NEVRA: "choice-1.0-1.noarch"}, {NEVRA: "by-file-1.0-1.noarch", Requested: true},
+		{NEVRA: "old-1.0-1.noarch", Requested: true},
 	}}
 	for pkg, want := range map[string]string{
 		"base": "base-1.0-1.noarch: it is part of the base",
 		"app":  "app-1.0-1.noarch: it was asked for",
-		"lib":  "lib-1.0-1.noarch: needed by app-1.0-1.noarch (recommends lib) | app-1.0-1.noarch: it was asked for",
-		"middle-1.0-1.noarch": "middle-1.0-1.noarch: needed by app-1.0-1.noarch (requires middle) | " +
+		"lib":  "lib-1.0-1.noarch: needed by by-file-1.0-1.noarch (lib = 1.0) | by-file-1.0-1.noarch: it was asked for | also middle-1.0-1.noarch",
+		"middle-1.0-1.noarch": "middle-1.0-1.noarch: needed by app-1.0-1.noarch (middle) | " +
 			"app-1.0-1.noarch: it was asked for",
-		"supplement": "supplement-1.0-1.noarch: nothing that is installed needs it: weak",
+		"stray":           "stray-1.0-1.noarch: nothing that is installed needs it: it came as weak",
+		"supplement":      "supplement-1.0-1.noarch: comes along with app-1.0-1.noarch (supplements app) | app-1.0-1.noarch: it was asked for",
+		"/usr/bin/choice": "choice-1.0-1.noarch: needed by rich-1.0-1.noarch ((choice if middle else other)) | rich-1.0-1.noarch: it was asked for, as r*h | also by-file-1.0-1.noarch",
 	} {
 		for range 5 {
-			reasons, err := guest.WhyOf(headers, l, pkg)
+			reasons, err := guest.WhyOf(headers, l, []string{"r*h", "app"}, pkg)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -207,12 +216,15 @@ func TestWhy(t *testing.T) {
 			for _, r := range reasons {
 				out = append(out, r.Package+": "+r.Because)
 			}
+			if len(reasons[0].Also) > 0 {
+				out = append(out, "also "+strings.Join(reasons[0].Also, " "))
+			}
 			if got := strings.Join(out, " | "); got != want {
 				t.Errorf("%s: got %s, wanted %s", pkg, got, want)
 			}
 		}
 	}
-	if _, err := guest.WhyOf(headers, l, "nosuch"); !errors.Is(err, guest.ErrUnsuited) {
+	if _, err := guest.WhyOf(headers, l, nil, "nosuch"); !errors.Is(err, guest.ErrUnsuited) {
 		t.Errorf("nosuch: %v", err)
 	}
 }

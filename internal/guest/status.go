@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"sort"
-	"strings"
 	"time"
 
 	"grove/internal/compose"
@@ -251,119 +250,6 @@ func baseOf(have []rpm.NEVRA, l manifest.Lock) []rpm.NEVRA {
 		}
 	}
 	return base
-}
-
-// Reason is a step of the answer to "why is this package here".
-type Reason struct {
-	Package string `json:"package"`
-	Because string `json:"because"`
-}
-
-// Why follows the requirements from a package up to what was asked for.
-func Why(e Env, name, pkg string) ([]Reason, error) {
-	g, err := e.Store.Guest(name)
-	if err != nil {
-		return nil, err
-	}
-	d, err := g.Current()
-	if err != nil {
-		return nil, err
-	}
-	text, err := d.Lockfile()
-	if err != nil {
-		return nil, err
-	}
-	l, err := manifest.ParseLock(text)
-	if err != nil {
-		return nil, err
-	}
-	headers, err := e.headers(*d)
-	if err != nil {
-		return nil, err
-	}
-	return why(headers, l, pkg)
-}
-
-// why walks breadth first from the package to its requirers until it meets one that was asked for.
-func why(headers []*rpm.Header, l manifest.Lock, pkg string) ([]Reason, error) {
-	locked := map[string]manifest.LockedPackage{}
-	for _, p := range l.Packages {
-		locked[p.NEVRA] = p
-	}
-	var metas []rpm.Meta
-	start := -1
-	for _, h := range headers {
-		m, err := h.Meta()
-		if err != nil {
-			return nil, err
-		}
-		if m.Name == pkg || m.NEVRA.String() == pkg {
-			start = len(metas)
-		}
-		metas = append(metas, m)
-	}
-	if start < 0 {
-		return nil, fmt.Errorf("package %q is not installed: %w", pkg, ErrUnsuited)
-	}
-	cameFrom := map[int]Reason{}
-	queue, seen := []int{start}, map[int]bool{start: true}
-	next := map[int]int{}
-	for len(queue) > 0 {
-		i := queue[0]
-		queue = queue[1:]
-		n := metas[i].NEVRA.String()
-		if p, ok := locked[n]; !ok || p.Requested {
-			end := Reason{n, "it is part of the base"}
-			if ok {
-				end.Because = "it was asked for"
-			}
-			return append(chain(start, i, next, cameFrom), end), nil
-		}
-		for j, m := range metas {
-			if seen[j] {
-				continue
-			}
-			if dep, ok := needs(m, metas[i]); ok {
-				seen[j], next[j] = true, i
-				cameFrom[j] = Reason{n, "needed by " + m.NEVRA.String() + " (" + dep + ")"}
-				queue = append(queue, j)
-			}
-		}
-	}
-	return []Reason{{metas[start].NEVRA.String(), "nothing that is installed needs it: " + locked[metas[start].NEVRA.String()].Reason}}, nil
-}
-
-func chain(start, end int, next map[int]int, cameFrom map[int]Reason) []Reason {
-	var back []Reason
-	for i := end; i != start; i = next[i] {
-		back = append(back, cameFrom[i])
-	}
-	out := make([]Reason, 0, len(back))
-	for i := len(back) - 1; i >= 0; i-- {
-		out = append(out, back[i])
-	}
-	return out
-}
-
-// needs says by which dependency a needs b.
-func needs(a, b rpm.Meta) (string, bool) {
-	for _, kind := range []string{"requires", "recommends"} {
-		list := a.Requires
-		if kind == "recommends" {
-			list = a.Recommends
-		}
-		for _, d := range list {
-			if d.Name == b.Name || strings.HasPrefix(d.Name, "/") && contains(b.Files, d.Name) {
-				return kind + " " + d.String(), true
-			}
-			for _, p := range b.Provides {
-				if p.Name == d.Name {
-					return kind + " " + d.String(), true
-				}
-			}
-		}
-	}
-	return "", false
 }
 
 func contains(list []string, s string) bool {

@@ -131,6 +131,9 @@ var richOps = map[string]byte{
 type richReader struct {
 	rest  string
 	names []string // the capabilities that stood in it
+
+	needs     []rpm.Dep // those that fulfil it, not its conditions
+	condition int       // > 0: within a condition
 }
 
 func (r *richReader) skip() { r.rest = strings.TrimLeft(r.rest, " \t") }
@@ -206,9 +209,15 @@ func (r *richReader) expression(p *program, depth int) (clauses, error) {
 		if pending = append(pending, op); len(pending) > maxOperands {
 			return none, fmt.Errorf("more than %d operands", maxOperands)
 		}
+		if op == relCond || op == relUnless {
+			r.condition++
+		}
 		next, err := r.operand(p, depth)
 		if err != nil {
 			return none, err
+		}
+		if op == relCond || op == relUnless {
+			r.condition--
 		}
 		operands = append(operands, next)
 	}
@@ -250,6 +259,7 @@ func (r *richReader) operand(p *program, depth int) (clauses, error) {
 		n++
 	}
 	if n == 0 {
+		r.need(rpm.Dep{Name: name})
 		return one, nil
 	}
 	op := r.rest[:n]
@@ -261,6 +271,9 @@ func (r *richReader) operand(p *program, depth int) (clauses, error) {
 	}
 	p.text(rpm.ParseEVR(version).String())
 	p.rel(flags)
+	if d, ok := versionedDep(name + " " + op + " " + version); ok {
+		r.need(d)
+	}
 	return one, nil
 }
 
@@ -286,6 +299,24 @@ func (r *richReader) cut(i int) string {
 	word := r.rest[:i]
 	r.rest = r.rest[i:]
 	return word
+}
+
+func (r *richReader) need(d rpm.Dep) {
+	if r.condition == 0 {
+		r.needs = append(r.needs, d)
+	}
+}
+
+// Needs are the capabilities by which a package can fulfil a dependency: the dependency itself, or of a rich one each
+// capability in it that is no condition.
+func Needs(d rpm.Dep) []rpm.Dep {
+	if !d.Rich() {
+		return []rpm.Dep{d}
+	}
+	var p program
+	r := richReader{rest: d.Name}
+	_, _ = r.expression(&p, 0) // of a malformed one, those before the fault
+	return r.needs
 }
 
 // richNames are the capabilities in a rich dependency.

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package guest
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"grove/internal/compose"
+	"grove/internal/rpm"
+	"grove/internal/rpmmd"
+)
+
+// Found is a package that a search met.
+type Found struct {
+	NEVRA     string `json:"nevra"`
+	Summary   string `json:"summary"`
+	Source    string `json:"source"`
+	Installed bool   `json:"installed"`
+	Matched   string `json:"matched"` // where: one of the Matched constants
+}
+
+// Where a search met a package, the best first, as dnf groups its answers.
+const (
+	MatchedName     = "name"             // it is called so
+	MatchedBoth     = "name and summary" // each word is in one of them, and both have one
+	MatchedInName   = "part of the name"
+	MatchedSummary  = "summary"
+	MatchedProvides = "provides"
+	MatchedMore     = "description" // or URL; only with SearchOptions.All
+)
+
+var matchedOrder = []string{MatchedName, MatchedBoth, MatchedInName, MatchedSummary, MatchedProvides, MatchedMore}
+
+// SearchOptions say how far a search goes.
+type SearchOptions struct {
+	All        bool // look into descriptions and URLs too
+	Duplicates bool // every version, not only the newest of each name and architecture
+}
+
+// Search looks through the metadata of a guest's sources for packages that have all words, the case folded: in name
+// and summary, else in what they provide, else in their files.
+func Search(ctx context.Context, e Env, name string, words []string, o SearchOptions) ([]Found, error) {
+	all, firstErr, err := e.sourcesOf(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	have, err := e.installedIn(name)
+	if err != nil {
+		return nil, err
+	}
+	out := searchIn(all, have, words, o)
+	if len(out) == 0 && slices.ContainsFunc(words, func(w string) bool { return strings.HasPrefix(w, "/") }) {
+		for _, md := range all { // not every file is in the first part of the metadata
+			if err := md.LoadFilelists(ctx, words...); err != nil {
+				firstErr = errors.Join(firstErr, fmt.Errorf("source %s: file lists: %w", md.Source.ID, err))
+			}
+		}
+		out = searchIn(all, have, words, o)
+	}
+	if len(out) == 0 && firstErr != nil {
+		return nil, firstErr
+	}
+	return out, nil
+}
+
+// sourcesOf loads the sources of a guest; bad is why some could not be.
+func (e Env) sourcesOf(ctx context.Context, name string) (all []*rpmmd.Metadata, bad, err error) {
+	g, err := e.Store.Guest(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	cur, err := g.Current()
+	if err != nil {
+		return nil, nil, err
+	}
+	m, err := Manifest(g)
+	if err != nil {
+		return nil, nil, err
+	}
+	t, _, err := e.Store.Repo().Tree(cur.Commit)
+	if err != nil {
+		return nil, nil, err
+	}
+	v, done, err := e.viewOf(t, cur)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer done()
+	sources, readKey, err := e.sources(ctx, g, v, m, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, s := range sources {
+		if !s.Enabled {
+			continue
+		}
+		md, err := rpmmd.Load(ctx, s, rpmmd.LoadOptions{CacheDir: compose.MetadataDir(e.Store.CacheDir()), Client: e.Client, Offline: e.Offline, ReadKey: readKey})
+		if err != nil {
+			bad = errors.Join(bad, fmt.Errorf("source %s: %w", s.ID, err))
+			continue
+		}
+		all = append(all, md)
+	}
+	return all, bad, nil
+}
+
+func (e Env) installedIn(name string) (map[string]bool, error) {
+	g, err := e.Store.Guest(name)
+	if err != nil {
+		return nil, err
+	}
+	cur, err := g.Current()
+	if err != nil {
+		return nil, err
+	}
+	installed, err := e.installed(*cur)
+	have := map[string]bool{}
+	for _, n := range installed {
+		have[n.String()] = true
+	}
+	return have, err
+}
+
+// searchIn gives what the words meet, the best first; of several versions the newest, and the one that is installed.
+func searchIn(all []*rpmmd.Metadata, have map[string]bool, words []string, o SearchOptions) []Found {
+	type hit struct {
+		Found
+		n rpm.NEVRA
+	}
+	var hits []hit
+	newest := map[string]rpm.EVR{}
+	seen := map[string]bool{}
+	for _, md := range all {
+		for i := range md.Packages {
+			p := &md.Packages[i]
+			where := matched(p, words, o.All)
+			if where == "" || seen[p.NEVRA.String()] && !o.Duplicates {
+				continue
+			}
+			seen[p.NEVRA.String()] = true
+			key := p.Name + "." + p.Arch
+			if v, ok := newest[key]; !ok || p.EVR.Compare(v) > 0 {
+				newest[key] = p.EVR
+			}
+			hits = append(hits, hit{Found{p.NEVRA.String(), p.Summary, md.Source.ID, have[p.NEVRA.String()], where}, p.NEVRA})
+		}
+	}
+	slices.SortStableFunc(hits, func(a, b hit) int {
+		return cmp.Or(
+			cmp.Compare(slices.Index(matchedOrder, a.Matched), slices.Index(matchedOrder, b.Matched)),
+			strings.Compare(a.n.Name, b.n.Name), strings.Compare(a.n.Arch, b.n.Arch), b.n.EVR.Compare(a.n.EVR),
+		)
+	})
+	out := []Found{}
+	for _, h := range hits {
+		if o.Duplicates || h.Installed || newest[h.n.Name+"."+h.n.Arch].Compare(h.n.EVR) == 0 {
+			out = append(out, h.Found)
+		}
+	}
+	return out
+}
+
+// matched says where a package has all of the words; "" = nowhere.
+//
+//	source  dnf dnf/cli/cli.py (search): all words, name and summary first
+func matched(p *rpm.Meta, words []string, all bool) string {
+	name, summary := strings.ToLower(p.Name), strings.ToLower(p.Summary)
+	inName, inSummary, inBoth := true, true, true
+	for _, word := range words {
+		w := strings.ToLower(word)
+		n, s := strings.Contains(name, w), strings.Contains(summary, w)
+		if ok, err := path.Match(w, name); err == nil && ok && strings.ContainsAny(w, "*?[") {
+			n = true
+		}
+		inName, inSummary, inBoth = inName && n, inSummary && s, inBoth && (n || s)
+	}
+	switch {
+	case len(words) == 1 && strings.EqualFold(words[0], p.Name):
+		return MatchedName
+	case inName && inSummary, inBoth && !inName && !inSummary:
+		return MatchedBoth
+	case inName:
+		return MatchedInName
+	case inSummary:
+		return MatchedSummary
+	}
+	if !slices.ContainsFunc(words, func(w string) bool { return !fulfils(*p, rpm.Dep{Name: w}) }) {
+		return MatchedProvides
+	}
+	text := strings.ToLower(p.Description + "\n" + p.URL)
+	if all && !slices.ContainsFunc(words, func(w string) bool {
+		w = strings.ToLower(w)
+		return !strings.Contains(text, w) && !strings.Contains(name, w) && !strings.Contains(summary, w)
+	}) {
+		return MatchedMore
+	}
+	return ""
+}
