@@ -3,11 +3,6 @@
 package main
 
 import (
-	"fmt"
-	"strconv"
-	"strings"
-	"time"
-
 	"github.com/spf13/cobra"
 
 	"grove/internal/ostree"
@@ -46,12 +41,7 @@ Prints the commit's checksum. Several --tree are laid over one another, the last
 			if len(args) == 1 {
 				o.trees = append(o.trees, "dir="+args[0])
 			}
-			c, err := o.commit(cmd, v.a, r)
-			if err != nil {
-				return err
-			}
-			fmt.Fprintln(v.a.stdout, c)
-			return nil
+			return o.commit(cmd, v.a, r)
 		})
 	o.add(cmd)
 	return cmd
@@ -120,20 +110,4 @@ func (v *repoVerbs) at(spec string) (*repo.Repo, *tree.Tree, ostree.Commit, ostr
 	}
 	t, commit, err := r.Tree(c)
 	return r, t, commit, c, err
-}
-
-// parseTimestamp reads --timestamp: @SECONDS, or a date of RFC 3339.
-func parseTimestamp(s string) (uint64, error) {
-	if n, ok := strings.CutPrefix(s, "@"); ok {
-		v, err := strconv.ParseUint(n, 10, 63)
-		if err != nil {
-			return 0, usage("timestamp %q: want @SECONDS", s)
-		}
-		return v, nil
-	}
-	t, err := time.Parse(time.RFC3339, s)
-	if err != nil || t.Unix() < 0 {
-		return 0, usage("timestamp %q: want @SECONDS or a date such as 2026-01-31T12:00:00Z", s)
-	}
-	return uint64(t.Unix()), nil
 }

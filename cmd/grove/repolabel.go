@@ -3,7 +3,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"os"
 
@@ -60,7 +59,6 @@ func (l *labelFlags) begin(tx *repo.Tx, kind, what string, o *repo.CommitTreeOpt
 	if err != nil {
 		return err
 	}
-	o.Known = nil // a known file may have another label
 	o.Xattrs = func(path string, st repo.Stat, xs []ostree.Xattr) ([]ostree.Xattr, error) {
 		return label.Set(xs, l.options().Of(l.policy, path, st.Mode)), nil
 	}
@@ -68,18 +66,6 @@ func (l *labelFlags) begin(tx *repo.Tx, kind, what string, o *repo.CommitTreeOpt
 }
 
 func (l *labelFlags) options() label.Options { return label.Options{ByPolicyOnly: l.epoch == 0} }
-
-// ref labels a tree that is in the repo.
-func (l *labelFlags) ref(ctx context.Context, tx *repo.Tx, root tree.Root) (tree.Root, error) {
-	if l.policy == nil {
-		return root, nil
-	}
-	t, err := label.Tree(ctx, tx, tree.Load(tx, root), l.policy, l.options())
-	if err != nil {
-		return root, err
-	}
-	return t.Write(tx)
-}
 
 func dirPolicy(dir string) (*selinux.Policy, error) {
 	root, err := os.OpenRoot(dir)

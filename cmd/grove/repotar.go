@@ -72,11 +72,3 @@ func (v *repoVerbs) reset() *cobra.Command {
 			return r.SetRef(args[0], sum)
 		})
 }
-
-// openTar opens what --tree=tar= names; "-" is standard input.
-func (c *commitFlags) openTar(name string) (io.ReadCloser, error) {
-	if name == "-" {
-		return io.NopCloser(os.Stdin), nil
-	}
-	return os.Open(name)
-}

@@ -23,6 +23,7 @@ const (
 	KeySourceTitle  = "ostree.source-title"       // s
 	KeyBootable     = "ostree.bootable"           // b
 	KeyLinux        = "ostree.linux"              // s
+	KeySizes        = "ostree.sizes"              // aay: size of each object of the tree
 )
 
 // Commit is a tree with its history and whatever its maker wrote about it.

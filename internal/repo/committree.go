@@ -42,6 +42,8 @@ type CommitTreeOptions struct {
 	Filter func(path string, st *Stat) bool
 	// Known names the file object that an inode is a hard link to, so that it is not read: see Repo.KnownInodes.
 	Known func(dev, ino uint64) (ostree.Checksum, bool)
+	// KnownCanonical takes a known file as it is, whatever the other options say of it.
+	KnownCanonical bool
 	// Consume deletes each file as soon as it is staged. Directories stay.
 	Consume bool
 }
@@ -271,7 +273,7 @@ func (c *committer) file(n *node, name string, buf []byte) (sum ostree.Checksum,
 			return sum, err
 		}
 		if sum, ok := c.o.Known(st.Dev, st.Ino); ok {
-			return sum, nil
+			return c.known(join(n.path, name), &st, sum)
 		}
 	}
 	fd, err := openAt(dir, name)
@@ -298,6 +300,16 @@ func (c *committer) file(n *node, name string, buf []byte) (sum ostree.Checksum,
 		return sum, err
 	}
 	return c.content(h, fd, st.Size, buf)
+}
+
+// known stages what the options make of a file that is a hard link to an object.
+func (c *committer) known(path string, st *unix.Stat_t, sum ostree.Checksum) (ostree.Checksum, error) {
+	c.tx.stats.hits.Add(1)
+	if c.o.KnownCanonical || !c.o.changes() {
+		return sum, nil
+	}
+	r := &refCommit{c: c, seen: map[ostree.Checksum]ostree.Checksum{}}
+	return r.file(path, sum)
 }
 
 // content stages an open file's content.

@@ -27,9 +27,13 @@ import (
 // TarOptions are those of CommitTar beside CommitTreeOptions.
 type TarOptions struct {
 	CommitTreeOptions
-	// AutocreateParents makes directories that the archive does not list, mode 0755 and owner root; without it, a file
-	// whose directory is not listed before is refused, as ostree does.
+	// Base is the tree that the archive is laid over; nil for an empty one.
+	Base *tree.Tree
+	// AutocreateParents makes directories that neither the archive lists nor Base has: mode 0755, and the owner of the entry
+	// that is in them. All directories above such an entry become so, as with ostree. Without it the entry is refused.
 	AutocreateParents bool
+	// Rename changes the names of entries, which have no slash in front.
+	Rename func(name string) string
 }
 
 // tarXattr is how pax archives name extended attributes.
@@ -49,6 +53,9 @@ func (r *Repo) CommitTar(ctx context.Context, tx *Tx, in io.Reader, o TarOptions
 	}
 	t := &tarCommit{c: &committer{tx: tx, o: o.CommitTreeOptions}, o: o, tx: tx, files: map[string]ostree.Checksum{}}
 	t.edit = tree.Empty(ostree.DefaultDirMeta()).Edit()
+	if o.Base != nil {
+		t.edit = o.Base.Edit()
+	}
 	t.dirs = map[string]bool{}
 	archive := tar.NewReader(plain)
 	for n := 0; ; n++ {
@@ -69,7 +76,7 @@ func (r *Repo) CommitTar(ctx context.Context, tx *Tx, in io.Reader, o TarOptions
 			return tree.Root{}, fmt.Errorf("commit tar: %q: %w", h.Name, err)
 		}
 	}
-	if !t.dirs[""] && !o.AutocreateParents {
+	if !t.dirs[""] && !o.AutocreateParents && o.Base == nil {
 		return tree.Root{}, errors.New("commit tar: the archive does not list its root directory (./): --tar-autocreate-parents makes what is missing")
 	}
 	root, err := t.edit.Tree().Write(tx)
@@ -120,7 +127,7 @@ func tarPath(name string) (string, error) {
 }
 
 func (t *tarCommit) entry(h *tar.Header, content io.Reader) error {
-	p, err := tarPath(h.Name)
+	p, err := t.path(h.Name)
 	if err != nil {
 		return err
 	}
@@ -151,13 +158,13 @@ func (t *tarCommit) entry(h *tar.Header, content io.Reader) error {
 		return err
 	}
 	if kind == unix.S_IFDIR {
-		t.dirs[p] = true
-		if err := t.parents(p); err != nil {
+		if err := t.parents(p, h); err != nil {
 			return err
 		}
+		t.dirs[p] = true
 		return t.edit.PutDir(p, ostree.DirMeta{UID: s.UID, GID: s.GID, Mode: s.Mode, Xattrs: xs})
 	}
-	if err := t.parents(p); err != nil {
+	if err := t.parents(p, h); err != nil {
 		return err
 	}
 	head := ostree.FileHeader{UID: s.UID, GID: s.GID, Mode: s.Mode, Xattrs: xs, Symlink: h.Linkname}
@@ -187,31 +194,77 @@ func tarXattrs(h *tar.Header) []ostree.Xattr {
 }
 
 func (t *tarCommit) hardLink(p string, h *tar.Header) error {
-	target, err := tarPath(h.Linkname)
+	target, err := t.path(h.Linkname)
 	if err != nil {
 		return err
 	}
-	sum, ok := t.files[target]
+	sum, ok, err := t.file(target)
+	if err != nil {
+		return err
+	}
 	if !ok {
 		return fmt.Errorf("hard link to %q, which does not come before it", h.Linkname)
 	}
-	if err := t.parents(p); err != nil {
+	if err := t.parents(p, h); err != nil {
 		return err
 	}
 	t.files[p] = sum
 	return t.edit.PutFile(p, sum)
 }
 
-// parents holds the directories above p against what was listed, or makes them.
-func (t *tarCommit) parents(p string) error {
-	for dir := path.Dir(p); p != "" && dir != "."; dir = path.Dir(dir) {
-		if t.dirs[dir] {
-			return nil
+// path is the name of an entry as a path of the tree.
+func (t *tarCommit) path(name string) (string, error) {
+	p, err := tarPath(name)
+	if err != nil || t.o.Rename == nil {
+		return p, err
+	}
+	return tarPath(t.o.Rename(p))
+}
+
+// file is the file object at a path, of the archive or of what it is laid over.
+func (t *tarCommit) file(p string) (ostree.Checksum, bool, error) {
+	if sum, ok := t.files[p]; ok || t.o.Base == nil {
+		return sum, ok, nil
+	}
+	e, ok, err := t.o.Base.Lookup(p)
+	return e.File, ok && !e.Dir, err
+}
+
+// has reports whether a directory was listed, or is in what the archive is laid over.
+func (t *tarCommit) has(dir string) (bool, error) {
+	if t.dirs[dir] || dir == "" || t.o.Base == nil {
+		return t.dirs[dir] || dir == "", nil
+	}
+	e, ok, err := t.o.Base.Lookup(dir)
+	return ok && e.Dir, err
+}
+
+// parents holds the directory of p against what was listed, or makes it and all above it.
+func (t *tarCommit) parents(p string, h *tar.Header) error {
+	dir := path.Dir(p)
+	if p == "" || dir == "." {
+		return nil
+	}
+	ok, err := t.has(dir)
+	if ok || err != nil {
+		return err
+	}
+	if !t.o.AutocreateParents {
+		return fmt.Errorf("its directory %q is not listed before it: --tar-autocreate-parents makes it", dir)
+	}
+	names := strings.Split(dir, "/")
+	for i := range len(names) + 1 {
+		at := strings.Join(names[:i], "/")
+		m := ostree.DirMeta{UID: uint32(h.Uid), GID: uint32(h.Gid), Mode: ostree.DefaultDirMode}
+		if t.o.Xattrs != nil { // a label, if any
+			if m.Xattrs, err = t.o.Xattrs("/"+at, Stat{UID: m.UID, GID: m.GID, Mode: m.Mode}, nil); err != nil {
+				return err
+			}
 		}
-		if !t.o.AutocreateParents {
-			return fmt.Errorf("its directory %q is not listed before it: --tar-autocreate-parents makes it", dir)
+		if err := t.edit.PutDir(at, m); err != nil {
+			return err
 		}
-		t.dirs[dir] = true
+		t.dirs[at] = true
 	}
 	return nil
 }

@@ -35,6 +35,7 @@ type Tx struct {
 	budget    *budget
 	codecs    codecs
 	flush     flusher
+	stats     txCounts
 	cloneOnce sync.Once
 	splitMu   sync.Mutex // one at a time stages xattrs in a bare-split-xattrs repository
 
@@ -103,6 +104,7 @@ func (tx *Tx) isStaged(o object) bool {
 // claim reports whether the caller is the one to write o: it is not in the repository, and nobody else writes it.
 // The caller then calls settle.
 func (tx *Tx) claim(o object) (bool, error) {
+	tx.stats.asked(o)
 	tx.mu.Lock()
 	if tx.done {
 		tx.mu.Unlock()
@@ -119,6 +121,7 @@ func (tx *Tx) claim(o object) (bool, error) {
 		tx.mark(o, present)
 		return false, nil
 	}
+	tx.stats.written(o)
 	return true, nil
 }
 
@@ -270,15 +273,16 @@ func (tx *Tx) sortStaged() (content, commits []object, err error) {
 			content = append(content, o)
 		}
 	}
-	byName := func(a, b object) int {
-		if n := a.c.Compare(b.c); n != 0 {
-			return n
-		}
-		return int(a.t) - int(b.t)
-	}
 	slices.SortFunc(content, byName)
 	slices.SortFunc(commits, byName)
 	return content, commits, err
+}
+
+func byName(a, b object) int {
+	if n := a.c.Compare(b.c); n != 0 {
+		return n
+	}
+	return int(a.t) - int(b.t)
 }
 
 // moveAll moves staged objects, sorted by name, into place and brings that to disk.

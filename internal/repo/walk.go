@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"grove/internal/ostree"
+	"grove/internal/tree"
 )
 
 // maxDepth bounds how deep directories nest: a path of PATH_MAX bytes has no room for more.
@@ -53,12 +54,21 @@ func readNames(path string) ([]string, error) {
 
 // reach marks what a commit needs: every object below its root once.
 type reach struct {
-	r    *Repo
-	seen map[object]bool
+	r *Repo
+	// source, if set, is where directories are read instead, such as a transaction.
+	source tree.Source
+	seen   map[object]bool
 	// has reports whether a file object is there; nil does without the question.
 	has func(o object) bool
 	// missing is told each object that can not be read, and what names it; its error ends the walk.
 	missing func(o, of object, err error) error
+}
+
+func (w *reach) from() tree.Source {
+	if w.source != nil {
+		return w.source
+	}
+	return w.r
 }
 
 func (w *reach) commit(c ostree.Checksum, v ostree.Commit) error {
@@ -71,7 +81,7 @@ func (w *reach) commit(c ostree.Checksum, v ostree.Commit) error {
 }
 
 func (w *reach) metaOf(c ostree.Checksum, of object) error {
-	if _, err := w.r.DirMeta(c); err != nil {
+	if _, err := w.from().DirMeta(c); err != nil {
 		return w.missing(object{ostree.TypeDirMeta, c}, of, err)
 	}
 	return nil
@@ -86,7 +96,7 @@ func (w *reach) tree(c ostree.Checksum, of object, depth int) error {
 	if depth > maxDepth {
 		return w.missing(o, of, fmt.Errorf("directories nest deeper than %d: %w", maxDepth, ostree.ErrCorrupt))
 	}
-	t, err := w.r.DirTree(c)
+	t, err := w.from().DirTree(c)
 	if err != nil {
 		return w.missing(o, of, err)
 	}

@@ -234,6 +234,7 @@ func (tx *Tx) putSmall(h ostree.FileHeader, data []byte, want *ostree.Checksum) 
 		return o.c, err
 	}
 	if err == nil {
+		tx.stats.bytes.Add(int64(len(data)))
 		err = tx.writeSmall(o, h, data)
 	}
 	return o.c, tx.settleFile(o, h, err)
@@ -472,6 +473,7 @@ func (tx *Tx) finishLarge(tmp string, fd int, h ostree.FileHeader, c ostree.Chec
 		mine, err = tx.claim(o)
 	}
 	if mine && err == nil {
+		tx.stats.bytes.Add(hashed)
 		err = tx.sharePayload(fd, o, hashed)
 	}
 	if mine && err == nil {
