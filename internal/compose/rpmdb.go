@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"grove/internal/ostree"
 	"grove/internal/rpm"
@@ -19,8 +20,7 @@ import (
 
 // Where grove keeps the rpmdb and the links that lead rpm there. Source: rpm-ostree (FIELD 6.7).
 const (
-	rpmdbDir  = "usr/share/rpm"
-	rpmdbFile = rpmdbDir + "/rpmdb.sqlite"
+	rpmdbDir = "usr/share/rpm"
 )
 
 // rpmdbLinks are the other names under which rpm looks for its database.
@@ -29,8 +29,8 @@ var rpmdbLinks = map[string]string{
 	"usr/share/factory/var/lib/rpm": "../../usr/share/rpm",
 }
 
-// writeRpmdb makes the tree's rpmdb know base and layers. A database that grove or rpm-ostree made (sqlite)
-// is copied and added to; older formats are read and written anew as sqlite.
+// writeRpmdb makes the tree's rpmdb know base and layers, in the format that the tree's rpm expects. A sqlite database stays and is
+// added to; the other formats are written anew.
 func writeRpmdb(_ context.Context, b *build) error {
 	if len(b.packages) == 0 && len(b.removed) == 0 {
 		return nil
@@ -49,20 +49,7 @@ func writeRpmdb(_ context.Context, b *build) error {
 			InstallColor: installColor(b.o.Arch),
 		})
 	}
-	path, err := b.makeRpmdb(entries)
-	if err != nil {
-		return err
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	c, err := b.tx.PutFile(ostree.FileHeader{Mode: 0o100644}, info.Size(), f)
+	dir, files, err := b.makeRpmdb(entries)
 	if err != nil {
 		return err
 	}
@@ -73,8 +60,14 @@ func writeRpmdb(_ context.Context, b *build) error {
 			return err
 		}
 	}
-	if err := edit.PutFile(rpmdbFile, c); err != nil {
-		return err
+	for _, name := range files {
+		c, err := b.putHostFile(filepath.Join(dir, name))
+		if err != nil {
+			return err
+		}
+		if err := edit.PutFile(rpmdbDir+"/"+name, c); err != nil {
+			return err
+		}
 	}
 	for _, path := range sortedKeys(rpmdbLinks) {
 		if err := b.putLink(edit, path, rpmdbLinks[path]); err != nil {
@@ -105,30 +98,114 @@ func wrongColourStates(h *rpm.Header, states []byte, files []string) ([]byte, er
 	return states, nil
 }
 
-// makeRpmdb writes the database into the scratch folder and names its file.
-func (b *build) makeRpmdb(entries []rpmdb.Entry) (string, error) {
-	dir := filepath.Join(b.o.Scratch, "rpmdb")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", err
+// putHostFile puts a file of the scratch folder into the repo, as a file of root that all may read.
+func (b *build) putHostFile(path string) (ostree.Checksum, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return ostree.Checksum{}, err
 	}
-	path := filepath.Join(dir, "rpmdb.sqlite")
-	base := filepath.Join(b.base.dbDir, "rpmdb.sqlite")
-	if _, err := os.Stat(base); b.base.dbDir != "" && err == nil {
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return ostree.Checksum{}, err
+	}
+	return b.tx.PutFile(ostree.FileHeader{Mode: 0o100644}, info.Size(), f)
+}
+
+// makeRpmdb writes the database into the scratch folder, where the next stage finds it, and names its folder and files.
+func (b *build) makeRpmdb(entries []rpmdb.Entry) (dir string, files []string, err error) {
+	var was rpmdb.Format
+	if b.base.dbDir != "" {
+		if was, err = rpmdb.FormatOf(b.base.dbDir); err != nil {
+			return "", nil, err
+		}
+	}
+	format, err := b.rpmdbFormat(was)
+	if err != nil {
+		return "", nil, err
+	}
+	if was == rpmdb.SQLite && format == was {
 		gone := map[string]bool{}
 		for _, h := range b.removed {
 			gone[h.NEVRA().String()] = true
 		}
-		if err := rpmdb.Update(base, func(h *rpm.Header) bool { return gone[h.NEVRA().String()] }, entries); err != nil {
-			return "", fmt.Errorf("add to the base's rpmdb: %w", err)
+		if err := rpmdb.Update(b.base.dbDir, func(h *rpm.Header) bool { return gone[h.NEVRA().String()] }, entries); err != nil {
+			return "", nil, fmt.Errorf("add to the base's rpmdb: %w", err)
 		}
-		return base, nil
+		return b.base.dbDir, format.Files(), nil
+	}
+	dir = filepath.Join(b.o.Scratch, fmt.Sprintf("rpmdb-made-%d", b.stage))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", nil, err
 	}
 	var all []rpmdb.Entry
 	for _, h := range b.remaining() {
 		all = append(all, rpmdb.Entry{Header: h, Stored: true})
 	}
-	b.base.dbDir = dir // for the next stage
-	return path, rpmdb.Write(path, append(all, entries...))
+	b.base.dbDir = dir
+	return dir, format.Files(), rpmdb.WriteAs(dir, format, append(all, entries...))
+}
+
+// firstBackends is the version of rpm since which a macro names the format; those before know Berkeley DB alone.
+var firstBackends = rpm.ParseEVR("4.16.0")
+
+// rpmdbFormat is the format that the rpm of the tree expects; without one, the base's, or sqlite.
+func (b *build) rpmdbFormat(was rpmdb.Format) (rpmdb.Format, error) {
+	for _, dir := range []string{"usr/etc/rpm", "usr/lib/rpm/macros.d", "usr/lib/rpm"} {
+		f, err := b.backendIn(dir)
+		if f != "" || err != nil {
+			return f, err
+		}
+	}
+	var own *rpm.NEVRA
+	for _, h := range b.remaining() {
+		if n := h.NEVRA(); n.Name == "rpm" {
+			own = &n
+		}
+	}
+	for _, p := range b.packages {
+		if p.meta.Name == "rpm" {
+			own = &p.meta.NEVRA
+		}
+	}
+	switch {
+	case own != nil && own.EVR.Compare(rpm.EVR{Epoch: own.EVR.Epoch, Version: firstBackends.Version}) < 0 && was == "":
+		return rpmdb.BDB, nil
+	case was != "":
+		return was, nil
+	}
+	return rpmdb.SQLite, nil
+}
+
+// backendIn looks for %_db_backend in the macro files of a folder of the tree; the last that names a known format counts.
+func (b *build) backendIn(dir string) (found rpmdb.Format, err error) {
+	entries, err := b.tree.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	for _, e := range entries {
+		if e.Dir || !strings.HasPrefix(e.Name, "macros") {
+			continue
+		}
+		text, _, err := b.readTreeFile(b.tree, dir+"/"+e.Name)
+		if err != nil {
+			return "", err
+		}
+		for _, line := range strings.Split(string(text), "\n") {
+			w := strings.Fields(line)
+			if len(w) != 2 || w[0] != "%_db_backend" {
+				continue
+			}
+			switch f := rpmdb.Format(strings.TrimSuffix(w[1], "_ro")); f {
+			case rpmdb.SQLite, rpmdb.NDB, rpmdb.BDB:
+				found = f
+			}
+		}
+	}
+	return found, nil
 }
 
 // installColor is the word sizes that the architecture runs. Source: rpm, lib/rpmts.c (rpmtsSetColor).

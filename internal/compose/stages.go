@@ -14,6 +14,7 @@ import (
 	"grove/internal/manifest"
 	"grove/internal/ostree"
 	"grove/internal/rpm"
+	"grove/internal/rpmdb"
 )
 
 // Layers come in stages, one for each change that added packages: as `dnf install` adds to what is installed, a stage's packages are
@@ -130,9 +131,11 @@ func (b *build) runStages(ctx context.Context) error {
 		s := &b.stages[b.stage]
 		s.Users, s.Groups = len(b.users), len(b.groups)
 		b.base.tree = b.tree
-		b.base.headers = b.remaining()
-		for _, p := range b.packages {
-			b.base.headers = append(b.base.headers, p.Header)
+		if b.stage+1 == len(b.stages) {
+			break
+		}
+		if b.base.headers, err = rpmdb.Read(b.base.dbDir); err != nil {
+			return fmt.Errorf("read the rpmdb of stage %d: %w", b.stage+1, err)
 		}
 	}
 	b.packages, b.removed = all, gone

@@ -18,3 +18,6 @@ func ParseOld(data []byte, bdb bool) (map[uint32]string, error) {
 
 // RichNames is richNames.
 func RichNames(dep string) []string { return richNames(dep) }
+
+// Murmur is the hash of ndb keys.
+var Murmur = murmur

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package rpmdb reads the databases of installed packages that rpm keeps (sqlite, ndb, Berkeley DB) and writes the sqlite one.
+// Package rpmdb reads and writes the databases of installed packages that rpm keeps: sqlite, ndb, Berkeley DB.
 //
 // It takes no lock of rpm's, starts no rpm, and syncs nothing: it works on files that belong to the caller alone, who
-// publishes them elsewhere. The two older formats are read only.
+// publishes them elsewhere. Only a sqlite database is changed in place; the others are written anew.
 //
 // Invariants: a written database has the schema, the blobs and the index rows that rpm 4.18 writes for the same packages; the same input gives
 // the same bytes; its journal mode is DELETE, so that rpm can open it on a read-only file system.
