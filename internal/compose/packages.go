@@ -221,6 +221,7 @@ func fetchPackages(ctx context.Context, b *build) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
+	b.warnDropped()
 	return tx.Commit()
 }
 
@@ -286,9 +287,30 @@ func (b *build) importOne(ctx context.Context, tx *repo.Tx, rings *keyrings, p p
 	return importer.Import(ctx, tx, pkg, f, b.importOptions(sum))
 }
 
+// maxNamed bounds how many paths a warning names.
+const maxNamed = 3
+
+// warnDropped names what packages have and a tree cannot: device nodes and fifos outside of /run and /var, content of mount points.
+func (b *build) warnDropped() {
+	for _, p := range b.packages {
+		var paths []string
+		for _, d := range p.Dropped {
+			if m, ok := importer.MapPath(d); ok && m != "" {
+				paths = append(paths, d)
+			}
+		}
+		if n := len(paths); n > maxNamed {
+			paths = append(paths[:maxNamed], fmt.Sprintf("%d more", n-maxNamed))
+		}
+		if len(paths) > 0 {
+			b.warn("%s: not in the tree, which holds no device nodes and fifos: %s", p.meta.NEVRA, strings.Join(paths, ", "))
+		}
+	}
+}
+
 // importOptions are what the manifest leaves out of packages.
 func (b *build) importOptions(digest string) importer.Options {
-	return importer.Options{Digest: digest, NoDocs: !b.m.WantDocumentation(), Langs: b.m.InstallLangs}
+	return importer.Options{Digest: digest, NoDocs: !b.m.WantDocumentation(), Langs: b.m.InstallLangs, IMA: b.m.IMA}
 }
 
 // openPackage gives a package's file, standing at its start, and its sha256, checked against the metadata.

@@ -34,7 +34,6 @@ func (b *build) warnUnheeded() {
 		on   bool
 		text string
 	}{
-		{m.IMA, "ima: signatures of files are not kept"},
 		{m.GPGKey != "", "gpg-key: the commit is not signed; ostree gpg-sign does it"},
 		{len(m.LockfileRepos) > 0, "lockfile-repos: name the sources under repos"},
 		{m.TmpIsDir != nil && !*m.TmpIsDir, "tmp-is-dir: /tmp is a directory"},

@@ -12,7 +12,9 @@
 package importer
 
 import (
+	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -27,7 +29,7 @@ import (
 )
 
 // Version of the rules by which packages become trees: raise it when the same package is to give another tree.
-const Version = 1
+const Version = 2
 
 // ErrStale is for package commits of other rules or another program: the package is to be imported anew.
 var ErrStale = errors.New("package was imported by other rules")
@@ -38,6 +40,7 @@ type Options struct {
 	NoDocs bool     // leave files out that are marked as documentation
 	Langs  []string // keep only these languages' files of those that are marked with one; nil = all
 	Skip   []string // leave out these paths, as the package names them, and what is below them
+	IMA    bool     // keep the signatures of files, as security.ima
 }
 
 // Variant is a text that is the same for options that give the same tree; "" for the zero value.
@@ -51,6 +54,9 @@ func (o Options) Variant() string {
 	}
 	if len(o.Skip) > 0 {
 		parts = append(parts, "skip="+sortedList(o.Skip))
+	}
+	if o.IMA {
+		parts = append(parts, "ima")
 	}
 	return strings.Join(parts, " ")
 }
@@ -196,10 +202,13 @@ func dirMeta(mode uint32) ostree.DirMeta { return ostree.DirMeta{Mode: typeDir |
 
 // Type bits of a mode. Source: inode(7).
 const (
-	typeMask = 0o170000
-	typeDir  = 0o040000
-	typeReg  = 0o100000
-	typeLink = 0o120000
+	typeMask  = 0o170000
+	typeFifo  = 0o010000
+	typeChar  = 0o020000
+	typeDir   = 0o040000
+	typeBlock = 0o060000
+	typeReg   = 0o100000
+	typeLink  = 0o120000
 )
 
 // file puts one file of the payload into the tree, under all its names.
@@ -221,6 +230,10 @@ func (im *importRun) file(f *rpm.File, content io.Reader) error {
 		}
 		if m.run != "" {
 			im.runLine(m.run, name, f)
+			continue
+		}
+		if rest, ok := strings.CutPrefix(m.path, Factory+"/"); ok && isSpecial(f.Mode) {
+			im.runLine("/var/"+rest, name, f)
 			continue
 		}
 		var err error
@@ -362,7 +375,39 @@ func (im *importRun) object(f *rpm.File, content io.Reader) (ostree.Checksum, er
 	if caps != nil {
 		h.Xattrs = []ostree.Xattr{{Name: "security.capability", Value: caps}}
 	}
+	if im.o.IMA {
+		sig, err := imaSignature(f)
+		if err != nil {
+			return ostree.Checksum{}, err
+		}
+		if sig != nil {
+			h.Xattrs = append(h.Xattrs, ostree.Xattr{Name: "security.ima", Value: sig})
+		}
+	}
 	return im.tx.PutFile(h, f.SizeBytes, content)
+}
+
+// maxIMA bounds a signature: what an xattr can hold. Those of RSA have 256 to 520 bytes.
+const maxIMA = 64 << 10
+
+// imaSignature is the value of security.ima, nil for none. A config file, which people change, gets one only if it is a program.
+//
+//	source  rpm plugins/ima.c; a signature of nothing but zeros is none
+func imaSignature(f *rpm.File) ([]byte, error) {
+	if f.IMA == "" || f.Flags&rpm.FileConfig != 0 && f.Mode&0o111 == 0 {
+		return nil, nil
+	}
+	if len(f.IMA) > 2*maxIMA {
+		return nil, fmt.Errorf("IMA signature of %d digits", len(f.IMA))
+	}
+	sig, err := hex.DecodeString(f.IMA)
+	if err != nil {
+		return nil, fmt.Errorf("IMA signature: %w", err)
+	}
+	if len(bytes.Trim(sig, "\x00")) == 0 {
+		return nil, nil
+	}
+	return sig, nil
 }
 
 // owner records what the tree cannot say yet.
@@ -380,11 +425,23 @@ func (im *importRun) owner(name string, f *rpm.File) error {
 
 func isRoot(name string) bool { return name == "" || name == "root" }
 
-// runLine says in tmpfiles.d's words what a package has below /run: it is empty at each start.
+// isSpecial tells whether a mode is that of a fifo or a device node, which a tree cannot hold.
+func isSpecial(mode uint32) bool {
+	typ := mode & typeMask
+	return typ == typeFifo || typ == typeChar || typ == typeBlock
+}
+
+// runLine says in tmpfiles.d's words what a package has below /run, which is empty at each start, and of fifos and device nodes below /var.
 func (im *importRun) runLine(at, name string, f *rpm.File) {
 	switch f.Mode & typeMask {
 	case typeDir:
 		im.tmpfiles = append(im.tmpfiles, fmt.Sprintf("d %s %04o %s %s - -", tmpfilesWord(at), f.Mode&0o7777, orRoot(f.User), orRoot(f.Group)))
+	case typeFifo:
+		im.tmpfiles = append(im.tmpfiles, fmt.Sprintf("p %s %04o %s %s - -", tmpfilesWord(at), f.Mode&0o7777, orRoot(f.User), orRoot(f.Group)))
+	case typeChar, typeBlock:
+		letter := map[uint32]string{typeChar: "c", typeBlock: "b"}[f.Mode&typeMask]
+		im.tmpfiles = append(im.tmpfiles, fmt.Sprintf("%s %s %04o %s %s - %d:%d", letter, tmpfilesWord(at), f.Mode&0o7777, orRoot(f.User), orRoot(f.Group),
+			f.RDev>>8&0xff, f.RDev&0xff))
 	case typeLink:
 		im.tmpfiles = append(im.tmpfiles, fmt.Sprintf("L %s - - - - %s", tmpfilesWord(at), tmpfilesWord(f.LinkTo)))
 	default:

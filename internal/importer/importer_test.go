@@ -245,6 +245,63 @@ usr/share/factory/var/lib/all/data all:root 100600 false
 	ok(t, r.Check(context.Background()))
 }
 
+// TestSpecialFiles: a tree holds no fifo and no device node; where tmpfiles.d can make them, it does.
+func TestSpecialFiles(t *testing.T) {
+	r := newRepo(t)
+	res, err := importData(r, build(t, fixture.Spec{Name: "special", Files: []fixture.File{
+		{Path: "/usr/lib/pipe", Mode: 0o600, Special: fixture.FileFifo},
+		{Path: "/var/lib/pipe", Mode: 0o620, Special: fixture.FileFifo, Group: "mail"},
+		{Path: "/run/zero", Mode: 0o666, Special: fixture.FileChar, RDev: 1<<8 | 5},
+		{Path: "/dev/tty", Mode: 0o666, Special: fixture.FileChar, RDev: 5 << 8},
+		{Path: "/usr/lib/plain", Content: []byte("x")},
+	}}), importer.Options{})
+	ok(t, err)
+	if diff := cmp.Diff("c /run/zero 0666 root root - 1:5\np /var/lib/pipe 0620 root mail - -", strings.Join(res.Tmpfiles, "\n")); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"/dev/tty", "/usr/lib/pipe"}, res.Dropped); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"usr/lib/plain"}, res.Paths); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestIMA: signatures of files are kept where it is asked for, but for config files, which people change.
+func TestIMA(t *testing.T) {
+	spec := fixture.Spec{Name: "ima", Files: []fixture.File{
+		{Path: "/etc/ima.conf", Content: []byte("c"), Flags: fixture.FlagConfig, IMA: "0302"},
+		{Path: "/etc/ima.sh", Mode: 0o755, Content: []byte("c"), Flags: fixture.FlagConfig, IMA: "0303"},
+		{Path: "/usr/bin/ima", Mode: 0o755, Content: []byte("i"), IMA: "030204aa", Caps: "cap_net_raw=p"},
+		{Path: "/usr/bin/none", Mode: 0o755, Content: []byte("n")},
+		{Path: "/usr/bin/zeros", Mode: 0o755, Content: []byte("z"), IMA: "000000"},
+	}}
+	r := newRepo(t)
+	for _, tt := range []struct {
+		keep bool
+		want string
+	}{
+		{false, "/usr/bin/ima security.capability=0000000200200000000000000000000000000000"},
+		{true, "/usr/bin/ima security.capability=0000000200200000000000000000000000000000 security.ima=030204aa|/usr/etc/ima.sh security.ima=0303"},
+	} {
+		res, err := importData(r, build(t, spec), importer.Options{IMA: tt.keep})
+		ok(t, err)
+		var got []string
+		for line := range strings.Lines(describe(t, r, res)) {
+			if strings.Contains(line, "security.") {
+				got = append(got, strings.TrimSpace(line[strings.Index(line, "/"):]))
+			}
+		}
+		if diff := cmp.Diff(tt.want, strings.Join(got, "|")); diff != "" {
+			t.Errorf("keep %v: %s", tt.keep, diff)
+		}
+	}
+	spec.Files[2].IMA = "zz"
+	if _, err := importData(r, build(t, spec), importer.Options{IMA: true}); err == nil || !strings.Contains(err.Error(), "/usr/bin/ima: IMA signature") {
+		t.Errorf("no hex: %v", err)
+	}
+}
+
 func TestLoadGivesBackWhatImportGave(t *testing.T) {
 	r := newRepo(t)
 	data := build(t, everything)

@@ -100,7 +100,7 @@ var ownKeys = []Key{
 	{Name: "tmp-is-dir", Type: typeBool, Default: "false; true with container or from edition 2024", Merge: mergeOwn, Example: "true", Help: "/tmp is a directory, not a link.", field: func(m *Manifest) any { return &m.TmpIsDir }},
 	{Name: "machineid-compat", Type: typeBool, Default: "true", Merge: mergeOwn, Example: "false", Help: "Make an empty /etc/machine-id.", field: func(m *Manifest) any { return &m.MachineIDCompat }},
 	{Name: "opt-usrlocal", Type: typeString, Default: "var", Merge: mergeOwn, Example: "root", Help: "Where /opt and /usr/local live: var or root.", field: func(m *Manifest) any { return &m.OptUsrlocal }},
-	{Name: "ima", Type: typeBool, Default: "false", Merge: mergeOwn, Example: "true", Help: "Keep IMA signatures of packages.", field: func(m *Manifest) any { return &m.IMA }},
+	{Name: "ima", Type: typeBool, Default: "false", Merge: mergeOwn, Example: "true", Help: "Keep the IMA signatures of packages, as security.ima.", field: func(m *Manifest) any { return &m.IMA }},
 	{Name: "ignore-devices", Type: typeBool, Default: "true", Merge: mergeOwn, Example: "false", Help: "Leave out device nodes.", field: func(m *Manifest) any { return &m.IgnoreDevices }},
 	{Name: "readonly-executables", Type: typeBool, Default: "false", Merge: mergeOwn, Example: "true", Help: "Take the write bit from executables.", field: func(m *Manifest) any { return &m.ReadonlyExecutables }},
 

@@ -127,7 +127,7 @@ func readXattrs(full string) (kept []ostree.Xattr, opaque bool, err error) {
 	}
 	for _, name := range strings.Split(string(names[:n]), "\x00") {
 		isOpaque := name == "trusted.overlay.opaque" || name == "user.overlay.opaque"
-		keep := name == "security.capability" || name == "user.pax.flags" || name == "user.ima"
+		keep := name == "security.capability" || name == "user.pax.flags" || name == "user.ima" || name == "security.ima"
 		if !isOpaque && !keep {
 			continue
 		}

@@ -131,6 +131,11 @@ func TestBadKeys(t *testing.T) {
 		{"rpm.org-rsa-2048-add-subkey.asc", "hello-2.0-1.x86_64-signed-with-new-subkey.rpm", rpm.Good},
 		{"rpm.org-rsa-2048-test.pub", "hello-2.0-1.x86_64-signed-with-new-subkey.rpm", rpm.UnknownKey},
 		{"rpm.org-rsa-2048-test.pub", "hello-2.0-1.x86_64-v3-signed.rpm", rpm.Good},
+		// ML-DSA-87 with Ed448, beside an RSA signature by another key.
+		{"unknown/rpm.org-v6-mldsa87-test.asc", "hello-2.0-1.x86_64-signed-mldsa87.rpm", rpm.Good},
+		{"unknown/rpm.org-v6-mldsa87-test.asc", "hello-2.0-1.x86_64-signed.rpm", rpm.UnknownKey},
+		{"rpm.org-rsa-2048-test.pub", "hello-2.0-1.x86_64-signed-mldsa87.rpm", rpm.Good},
+		{"rpm.org-v6-ed25519-test.asc", "hello-2.0-1.x86_64-signed-mldsa87.rpm", rpm.UnknownKey},
 		{"alice.asc", "hello-2.0-1.x86_64-v3-signed.rpm", rpm.UnknownKey},
 		// A certificate with a forged subkey: what its primary key signs is good, the subkey counts for nothing.
 		{"CVE-2021-3521-badbind.asc", "hello-2.0-1.x86_64-signed.rpm", rpm.Good},
