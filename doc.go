@@ -54,4 +54,5 @@
 //	the steps from packages to commit  internal/compose/compose.go
 //	what a kill may leave behind       internal/durable, internal/deploy
 //	what a verb prints                 cmd/grove
+//	what a byte of a repository means  doc/format.md, internal/ostree, internal/delta
 package grove
