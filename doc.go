@@ -43,6 +43,7 @@
 //	   pull       bring a commit and all it needs from a remote, verified
 //	   deploy     how guests lie on disk: checkout or images, /etc merge, /var, the swap, gc
 //	7  guest      a guest's life: create, install, upgrade, roll back, delete
+//	   mirror     copies of upstreams on this site: OSTree remotes and rpm-md sources
 //	8  cmd/grove  a file per verb
 //	-  fixture    Copse Linux, the small distribution of the tests and of make demo
 //

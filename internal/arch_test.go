@@ -24,7 +24,7 @@ const floors = `
 4 repo composefs
 5 importer scriptlet serve machine label delta image
 6 compose pull deploy
-7 guest
+7 guest mirror
 8 cmd/grove
 `
 

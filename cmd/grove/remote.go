@@ -60,7 +60,7 @@ by one that the host trusts for all remotes, or, with --sign-verify, by an ed255
 		if err != nil {
 			return err
 		}
-		if v.ask && len(o.keys)+len(o.signVerify) == 0 && !o.noGPG && !o.noSign && o.backend == "" {
+		if v.ask && !o.vouched() {
 			return usage("remote %s: say --gpg-key FILE, or --no-gpg-verify to accept unsigned commits", args[0])
 		}
 		r, err := v.open()
@@ -74,6 +74,16 @@ by one that the host trusts for all remotes, or, with --sign-verify, by an ed255
 		_, err = pull.AddRemote(r, remote, keys, pull.AddOptions{Replace: o.force, IfNotExists: o.ifNotExists})
 		return err
 	})
+	o.add(cmd)
+	return cmd
+}
+
+// vouched tells whether it was said how the remote is trusted.
+func (o *remoteFlags) vouched() bool {
+	return len(o.keys)+len(o.signVerify) > 0 || o.noGPG || o.noSign || o.backend != ""
+}
+
+func (o *remoteFlags) add(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringArrayVar(&o.keys, "gpg-import", nil, "a file of OpenPGP keys that vouch for the remote's commits")
 	f.StringArrayVar(&o.keys, "gpg-key", nil, "the same")
@@ -86,7 +96,6 @@ by one that the host trusts for all remotes, or, with --sign-verify, by an ed255
 	f.StringVar(&o.content, "contenturl", "", "where its objects are, if not at URL; may begin with mirrorlist=")
 	f.StringVar(&o.collection, "collection-id", "", "the collection that its commits must be bound to")
 	f.StringVar(&o.backend, "custom-backend", "", "another program pulls from it; pulls here are refused")
-	return cmd
 }
 
 // remote makes a remote of the arguments and options.

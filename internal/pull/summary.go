@@ -249,9 +249,6 @@ func readFile(path string, maxBytes int64) ([]byte, error) {
 
 // mirrorSummary gives the mirror the summary that came, byte for byte, with its signatures: clients verify it as from upstream.
 func (rem *remote) mirrorSummary(r *repo.Repo) error {
-	if rem.summaryData == nil {
-		return nil
-	}
 	path := filepath.Join(r.Path(), "summary")
 	now, err := readFile(path, maxSummary)
 	if err == nil && bytes.Equal(now, rem.summaryData) && rem.summarySig == nil {
