@@ -112,12 +112,15 @@ func (b *build) group(name string) ([]string, error) {
 	return there, nil
 }
 
-// available are the names that some source has a package of.
+// available are the names that some source has a package of which is not excluded: a group does without what is.
 func (b *build) available() map[string]bool {
 	have := map[string]bool{}
+	excluded := solve.Excluder(b.m.ExcludePackages)
 	for _, md := range b.sources {
 		for i := range md.Packages {
-			have[md.Packages[i].Name] = true
+			if n := md.Packages[i].NEVRA; len(b.m.ExcludePackages) == 0 || !excluded(n) {
+				have[n.Name] = true
+			}
 		}
 	}
 	return have

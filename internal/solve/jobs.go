@@ -192,12 +192,12 @@ func (p *pool) groups(m match) [][]int {
 	return out
 }
 
-// withObsoleters adds the packages of the repos that make one of ids obsolete.
+// withObsoleters adds the packages that make one of ids obsolete; an installed one fulfils the request.
 func (p *pool) withObsoleters(ids []int) []int {
 	name := p.pkg(ids[0]).Name
 	out := ids
 	for _, id := range p.obsoleters(name) {
-		if !p.isInstalled(id) && !slices.Contains(ids, id) && slices.ContainsFunc(ids, func(old int) bool { return p.makesObsolete(id, old) }) {
+		if !slices.Contains(ids, id) && slices.ContainsFunc(ids, func(old int) bool { return p.makesObsolete(id, old) }) {
 			out = append(out[:len(out):len(out)], id)
 		}
 	}

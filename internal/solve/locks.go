@@ -4,6 +4,7 @@ package solve
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"grove/internal/rpm"
@@ -18,6 +19,17 @@ type LockPattern struct {
 	text   string
 	not    bool
 	accept pattern
+}
+
+// Excluder says of packages whether Request.Exclude, as given, keeps them out.
+func Excluder(specs []string) func(rpm.NEVRA) bool {
+	var all []pattern
+	for _, s := range specs {
+		all = append(all, forms(s)...)
+	}
+	return func(n rpm.NEVRA) bool {
+		return slices.ContainsFunc(all, func(x pattern) bool { return x.matches(n) })
+	}
 }
 
 // machines are the architectures that the last part of a version lock may name; el9 is none.

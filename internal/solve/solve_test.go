@@ -153,6 +153,21 @@ func TestSolve(t *testing.T) {
 			glibc-3-1.i686
 			? keep
 			? replace glibc`, "r glibc-3-1.i686 requested\nr glibc-3-1.x86_64 requested\n- glibc-1-1.x86_64\n- glibc-1-1.i686\n"},
+		{"another architecture beside the base's", `@installed
+			glibc-1-1.x86_64; provides libc.so.6()(64bit)
+			@repo r
+			glibc-1-1.i686; provides libc.so.6
+			glibc-2-1.i686; provides libc.so.6; requires glibc-common = 2-1
+			glibc-common-2-1.x86_64; conflicts glibc < 2
+			wine-1-1.i686; requires libc.so.6
+			? keep
+			? install wine`, "r glibc-1-1.i686 dependency\nr wine-1-1.i686 requested\n"},
+		{"what the base obsoletes is not asked for again", `@installed
+			new-2-1.noarch; provides old = 2; obsoletes old < 2
+			@repo r
+			old-1-1.noarch
+			? keep
+			? install old`, "= old\n"},
 		{"replace by name where the base has the newest", `@installed
 			a-2-1.noarch
 			@repo r
