@@ -35,9 +35,10 @@ func (e *StartError) Error() string { return e.Reason }
 // Exec runs one program in a container of its own until it ends, and returns its exit code, 128+N when signal N
 // ended it, 127 when there is no such program. When stdin, stdout and stderr are all terminals the program gets a new
 // terminal of the container, with job control; otherwise it gets them as they are, in a session without a terminal, so
-// that it cannot type into the caller's. SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 are passed on.
+// that it cannot type into the caller's. SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 are passed on: it is for
+// the program to end by them, so once it is being started ctx no longer counts.
 //
-//	errors  ErrNotPermitted; ctx.Err()
+//	errors  ErrNotPermitted; ctx.Err() where ctx was done before
 func Exec(ctx context.Context, spec Spec, c Command) (int, error) {
 	wire := command{Argv: c.Argv, Env: c.Env, User: c.User, Dir: c.Dir}
 	wire.Terminal = isTerminal(c.Stdin) && isTerminal(c.Stdout) && isTerminal(c.Stderr)
@@ -51,6 +52,10 @@ func Exec(ctx context.Context, spec Spec, c Command) (int, error) {
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1,
 		syscall.SIGUSR2, syscall.SIGWINCH)
 	defer signal.Stop(signals)
+	if err := ctx.Err(); err != nil {
+		return 127, err
+	}
+	ctx = context.WithoutCancel(ctx)
 
 	ours, theirs, err := terminalSocket()
 	if err != nil {
@@ -116,9 +121,6 @@ func (b *box) foreground(c Command, wire command, socket *os.File, signals chan 
 	}()
 	var answer reply
 	if err := b.channel.dec.Decode(&answer); err != nil {
-		if b.ctx.Err() != nil {
-			return 137, b.ctx.Err()
-		}
 		return 127, b.died(err)
 	}
 	if answer.Err != "" {
