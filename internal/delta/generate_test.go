@@ -24,7 +24,7 @@ var ways = map[string]delta.GenerateOptions{
 	"inline":       {MinFallbackBytes: -1, Inline: true},
 	"small parts":  {MinFallbackBytes: -1, MaxPartBytes: 200_000},
 	"no bsdiff":    {MinFallbackBytes: -1, DisableBsdiff: true},
-	"little of it": {MinFallbackBytes: -1, MaxBsdiffBytes: 500_000},
+	"little of it": {MinFallbackBytes: -1, MaxBsdiffBytes: 200_000},
 	"big endian":   {MinFallbackBytes: -1, Order: delta.BigEndian, Inline: true},
 }
 
@@ -93,7 +93,7 @@ func TestDeltasAreReproducible(t *testing.T) {
 func TestFallbacks(t *testing.T) {
 	w := makeWorld(t)
 	n := ostree.DeltaName{From: w.before, To: w.after}
-	if stats := generate(t, w, n, delta.GenerateOptions{MinFallbackBytes: 350_000}); stats.Fallbacks != 2 {
+	if stats := generate(t, w, n, delta.GenerateOptions{MinFallbackBytes: 350_000}); stats.Fallbacks != 1 {
 		t.Errorf("%+v", stats)
 	}
 	check(t, w.r)

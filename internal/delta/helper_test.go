@@ -151,17 +151,17 @@ func makeTrees(t testing.TB, dir string) (before, after string) {
 			t.Logf("no xattrs here: %v", err)
 		}
 	}
-	code := program(1, 80_000)
+	code := program(1, 60_000)
 	write(t, before+"/usr/lib/libtool.so.1.2", code, 0o755)
 	write(t, after+"/usr/lib/libtool.so.1.3", changed(code, 2), 0o755)
 	secret := program(3, 20_000)
 	write(t, before+"/usr/lib/secret", secret, 0o600)
 	write(t, after+"/usr/lib/secret", changed(secret, 4), 0o600)
-	big := random(5, 600_000)
+	big := random(5, 300_000)
 	write(t, before+"/usr/lib/archive", big, 0o644)
 	write(t, after+"/usr/lib/archive", changed(big, 6), 0o644)
 	write(t, after+"/usr/lib/huge", random(7, 400_000), 0o644)
-	write(t, after+"/usr/lib/text", bytes.Repeat([]byte("all work and no play "), 20_000), 0o644)
+	write(t, after+"/usr/lib/text", bytes.Repeat([]byte("all work and no play "), 5_000), 0o644)
 	return before, after
 }
 

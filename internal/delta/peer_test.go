@@ -25,9 +25,12 @@ func TestApplyPeersDeltas(t *testing.T) {
 	w := makeWorld(t)
 	for name, args := range map[string][]string{
 		"plain": nil, "inline": {"--inline"}, "small parts": {"--max-chunk-size=1"}, "no bsdiff": {"--disable-bsdiff"},
-		"big endian": {"--set-endianness=B", "--inline"}, "bsdiff for small only": {"--max-bsdiff-size=1"},
+		"big endian": {"--set-endianness=B", "--inline"},
 	} {
 		for _, empty := range []bool{false, true} {
+			if empty && name != "inline" {
+				continue
+			}
 			t.Run(name, func(t *testing.T) {
 				file := filepath.Join(t.TempDir(), "superblock")
 				args := append([]string{"--repo=" + w.r.Path(), "static-delta", "generate", "--min-fallback-size=0", "--filename=" + file, "--to=x"}, args...)
@@ -67,6 +70,9 @@ func TestPeerAppliesOurDeltas(t *testing.T) {
 	w := makeWorld(t)
 	for name, o := range ways {
 		for _, from := range []ostree.Checksum{{}, w.before} {
+			if from.IsZero() && name != "inline" && name != "plain" {
+				continue
+			}
 			n := ostree.DeltaName{From: from, To: w.after}
 			generate(t, w, n, o)
 			if got := peer(t, "--repo="+w.r.Path(), "static-delta", "list"); !strings.Contains(got, n.String()) {
