@@ -54,17 +54,21 @@ func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 // guestError is an error of a change, and the guest that it was about.
 type guestError struct {
 	error
-	guest string
+	guest     string
+	repoFiles []string // that the change was to use
 }
 
 func (e guestError) Unwrap() error { return e.error }
 
 // driftHints are commands that lead on where base and sources have moved apart.
 func driftHints(err error, c *solve.Conflict) []string {
-	name := "NAME"
+	name, more := "NAME", ""
 	var g guestError
 	if errors.As(err, &g) && g.guest != "" {
 		name = g.guest
+	}
+	for _, f := range g.repoFiles {
+		more += " --repo-file " + quoted(f)
 	}
 	var out []string
 	if len(c.Override) > 0 {
@@ -72,10 +76,10 @@ func driftHints(err error, c *solve.Conflict) []string {
 		for _, s := range c.Asked {
 			line += " --install " + quoted(s)
 		}
-		out = append(out, "`"+line+"` has a solution")
+		out = append(out, "`"+line+more+"` has a solution")
 	}
 	if len(c.Fits) > 0 {
-		out = append(out, "`grove install "+name+" "+quoted(c.Fits[0])+"` fits the base as it is")
+		out = append(out, "`grove install "+name+" "+quoted(c.Fits[0])+more+"` fits the base as it is")
 	}
 	return append(out, "`grove upgrade "+name+"` takes a newer base, where there is one")
 }

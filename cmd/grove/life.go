@@ -76,7 +76,7 @@ func (a *app) change(ctx context.Context, flags *changeFlags, f func(guest.Env, 
 	}
 	c, err := f(e, o)
 	if err != nil {
-		return guestError{err, c.Guest}
+		return guestError{err, c.Guest, flags.repoFiles}
 	}
 	a.warn(c.Warnings)
 	return a.show(c, func() { a.printChange(c) })

@@ -80,7 +80,7 @@ func writeRpmdb(_ context.Context, b *build) error {
 
 // wrongColour is the state of a file that gave way to one of another word size. Source: rpm lib/rpmfiles.h,
 // RPMFILE_STATE_WRONGCOLOR.
-const wrongColour = 3
+const wrongColour = 4
 
 func wrongColourStates(h *rpm.Header, states []byte, files []string) ([]byte, error) {
 	paths, err := h.Paths()

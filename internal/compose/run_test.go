@@ -273,6 +273,18 @@ func TestTwoArchitectures(t *testing.T) {
 	if got := p.installed(t, tr); !strings.Contains(got, "multi-1.0-1.x86_64") || !strings.Contains(got, "multi-1.0-1.i686") {
 		t.Errorf("installed %s", got)
 	}
+	for _, h := range p.headers(t, tr) { // rpm is told which file gave way
+		if n := h.NEVRA(); n.Name == "multi" && n.Arch == "i686" {
+			paths, _ := h.Paths()
+			states := h.Bytes(rpm.TagFileStates)
+			for i, f := range paths {
+				if want := map[bool]byte{true: 4}[f == "/usr/bin/multi"]; i >= len(states) || states[i] != want {
+					t.Errorf("states of %v: %v", paths, states)
+					break
+				}
+			}
+		}
+	}
 	_, tr = p.run(t, manifest.Manifest{Overrides: manifest.Overrides{Remove: []string{"multi.i686"}}}, p.onBase(t, "both"))
 	if got := p.text(t, tr, "usr/bin/multi"); got != want || p.text(t, tr, "usr/lib/libmulti") != "[none]" || p.text(t, tr, "usr/share/multi") != "same\n" {
 		t.Error("the removal of one took what the other has")
