@@ -47,57 +47,6 @@ Prints the commit's checksum. Several --tree are laid over one another, the last
 	return cmd
 }
 
-func (v *repoVerbs) checkout() *cobra.Command {
-	var o repo.CheckoutOptions
-	var union, unionAdd, unionIdentical, hardlinks, image, imageNoVerity bool
-	cmd := verb("checkout COMMIT DEST", "lay a commit out as a directory", "Files are hard links where the repository's mode allows.", cobra.RangeArgs(1, 2),
-		func(cmd *cobra.Command, args []string) error {
-			r, err := v.open()
-			if err != nil {
-				return err
-			}
-			c, err := r.Resolve(args[0])
-			if err != nil {
-				return err
-			}
-			dest := c.String()
-			if len(args) == 2 {
-				dest = args[1]
-			}
-			if hardlinks && (o.Copy || r.Mode() == repo.Archive) {
-				return usage("checkout -H: a repository of mode %s has no files to link to", r.Mode())
-			}
-			switch {
-			case union:
-				o.Union = repo.UnionOverwrite
-			case unionAdd:
-				o.Union = repo.UnionAdd
-			case unionIdentical:
-				o.Union = repo.UnionIdentical
-			}
-			commit, err := r.Commit(c)
-			if err != nil {
-				return err
-			}
-			root := tree.Root{Tree: commit.Tree, Meta: commit.Meta}
-			if image || imageNoVerity {
-				return writeImage(cmd.Context(), r, root, dest, !imageNoVerity)
-			}
-			return r.Checkout(cmd.Context(), root, dest, o)
-		})
-	f := cmd.Flags()
-	f.BoolVar(&image, "composefs", false, "DEST becomes a composefs image, with fs-verity digests of the objects")
-	f.BoolVar(&imageNoVerity, "composefs-noverity", false, "the same without digests, which need every file read")
-	f.BoolVarP(&o.UserMode, "user-mode", "U", false, "do not set owners and xattrs")
-	f.BoolVarP(&hardlinks, "require-hardlinks", "H", false, "fail rather than copy")
-	f.BoolVarP(&o.Copy, "force-copy", "C", false, "never hard link")
-	f.StringVar(&o.Subpath, "subpath", "", "only this path of the tree")
-	f.BoolVar(&union, "union", false, "into a directory that exists, replacing files")
-	f.BoolVar(&unionAdd, "union-add", false, "into a directory that exists, keeping its files")
-	f.BoolVar(&unionIdentical, "union-identical", false, "into a directory that exists; files of both must be equal")
-	return cmd
-}
-
 // at opens the tree of a refspec.
 func (v *repoVerbs) at(spec string) (*repo.Repo, *tree.Tree, ostree.Commit, ostree.Checksum, error) {
 	r, err := v.open()

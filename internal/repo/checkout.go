@@ -31,12 +31,21 @@ const (
 // CheckoutOptions change what Checkout does. Paths are slash separated, relative to the tree's root.
 type CheckoutOptions struct {
 	Copy         bool     // never make hard links
+	CopyEmpty    bool     // never make hard links to empty files
+	RequireLinks bool     // fail rather than copy what could be a hard link
 	UserMode     bool     // leave owner and xattrs alone, and drop setuid bits
 	CopyPrefixes []string // subtrees whose files get inodes of their own, such as "usr/etc"
 	Skip         func(path string) bool
 	Union        UnionMode
 	Subpath      string // check out this directory of the tree only
 	NoSync       bool   // the caller syncs the file system
+	// Whiteouts obeys the names by which layers of containers say what of the layers below is gone. PassthroughWhiteouts
+	// makes the devices by which overlayfs does, of files named .ostree-wh.NAME.
+	Whiteouts, PassthroughWhiteouts bool
+	// PlainDirs takes from directories the permissions that 0775 does not have.
+	PlainDirs bool
+	// Xattrs, if set, returns the xattrs that a file or directory gets instead of those that it has. It goes with Copy.
+	Xattrs func(path string, mode uint32, xs []ostree.Xattr) []ostree.Xattr
 }
 
 // Checkout lays a tree out at dest. Files are hard links to the objects where the repository keeps them in the form
@@ -46,14 +55,9 @@ type CheckoutOptions struct {
 //	errors  fs.ErrExist if dest exists and Union does not allow it; ErrNotFound; ostree.ErrCorrupt. What was laid
 //	        out until then is left for the caller to remove
 func (r *Repo) Checkout(ctx context.Context, root tree.Root, dest string, o CheckoutOptions) error {
-	for _, part := range strings.Split(strings.Trim(o.Subpath, "/"), "/") {
-		if part == "" || part == "." {
-			continue
-		}
-		var err error
-		if root, err = r.subdir(root, part); err != nil {
-			return fmt.Errorf("checkout subpath %q: %w", o.Subpath, err)
-		}
+	root, single, err := r.subtree(root, o.Subpath)
+	if err != nil {
+		return fmt.Errorf("checkout subpath %q: %w", o.Subpath, err)
 	}
 	c := newCheckout(ctx, r, o)
 	parent, name := filepath.Split(filepath.Clean(dest))
@@ -65,7 +69,11 @@ func (r *Repo) Checkout(ctx context.Context, root tree.Root, dest string, o Chec
 		return fmt.Errorf("checkout: %w", err)
 	}
 	defer top.Close()
-	err = c.run(int(top.Fd()), name, root)
+	if single != nil {
+		err = c.one(int(top.Fd()), name, *single)
+	} else {
+		err = c.run(int(top.Fd()), name, root)
+	}
 	if err == nil && !o.NoSync {
 		err = durable.SyncFS(dest)
 	}
@@ -73,6 +81,45 @@ func (r *Repo) Checkout(ctx context.Context, root tree.Root, dest string, o Chec
 		return fmt.Errorf("checkout %s: %w", dest, err)
 	}
 	return nil
+}
+
+// subtree finds the directory, or the one file, at a path.
+func (r *Repo) subtree(root tree.Root, subpath string) (tree.Root, *ostree.TreeFile, error) {
+	parts := strings.FieldsFunc(subpath, func(r rune) bool { return r == '/' })
+	for i, part := range parts {
+		if part == "." {
+			continue
+		}
+		sub, err := r.subdir(root, part)
+		if err != nil && i == len(parts)-1 {
+			if t, terr := r.DirTree(root.Tree); terr == nil {
+				for _, f := range t.Files {
+					if f.Name == part {
+						return root, &f, nil
+					}
+				}
+			}
+		}
+		if err != nil {
+			return root, nil, err
+		}
+		root = sub
+	}
+	return root, nil, nil
+}
+
+// one lays a single file out in the directory name, which is made if it is missing.
+func (c *checkout) one(top int, name string, f ostree.TreeFile) error {
+	defer c.stop(nil)
+	if err := unix.Mkdirat(top, name, 0o700); err != nil && err != unix.EEXIST {
+		return &os.PathError{Op: "mkdir", Path: name, Err: err}
+	}
+	fd, err := unix.Openat(top, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: name, Err: err}
+	}
+	defer unix.Close(fd)
+	return c.file(fd, f.Name, f, false)
 }
 
 // subdir finds a directory in a directory.
@@ -149,6 +196,9 @@ func (c *checkout) dir(parent int, name string, j job) error {
 	if err := c.ctx.Err(); err != nil {
 		return err
 	}
+	if err := c.makeRoom(parent, name, j.root.Tree); err != nil {
+		return fmt.Errorf("%s: %w", c.show(j.path, name), err)
+	}
 	existed := false
 	if err := unix.Mkdirat(parent, name, 0o700); err == unix.EEXIST && c.o.Union != UnionNone {
 		existed = true
@@ -182,7 +232,7 @@ func (c *checkout) fill(fd int, j job, existed bool) error {
 		if c.o.Skip != nil && c.o.Skip(join(j.path, f.Name)) {
 			continue
 		}
-		if err := c.file(fd, f, j.own); err != nil {
+		if err := c.file(fd, join(j.path, f.Name), f, j.own); err != nil {
 			return fmt.Errorf("%s: %w", join(j.path, f.Name), err)
 		}
 	}
@@ -202,7 +252,7 @@ func (c *checkout) fill(fd int, j job, existed bool) error {
 		if err != nil {
 			return err
 		}
-		if err := c.dressDir(fd, m); err != nil {
+		if err := c.dressDir(fd, j.path, m); err != nil {
 			return fmt.Errorf("%s: %w", c.show(j.path, "/"), err)
 		}
 	}
@@ -238,6 +288,9 @@ func (c *checkout) begin(parent int, d ostree.TreeDir, j job) (*made, error) {
 		return nil, nil
 	}
 	m := &made{name: d.Name, j: job{path: path, root: tree.Root{Tree: d.Tree, Meta: d.Meta}, depth: j.depth + 1, own: j.own}}
+	if err := c.makeRoom(parent, d.Name, d.Tree); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
 	err := unix.Mkdirat(parent, d.Name, 0o700)
 	if err == unix.EEXIST && c.o.Union != UnionNone {
 		m.existed, err = true, nil
@@ -281,9 +334,35 @@ func (c *checkout) ownPrefix(path string) bool {
 	return false
 }
 
+// makeRoom does what whiteouts ask for before a directory is made.
+func (c *checkout) makeRoom(parent int, name string, dir ostree.Checksum) error {
+	if !c.o.Whiteouts {
+		return nil
+	}
+	t, err := c.r.DirTree(dir)
+	if err != nil {
+		return err
+	}
+	if err := c.clearOpaque(parent, name, t); err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	err = unix.Fstatat(parent, name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR && c.o.Union == UnionOverwrite {
+		return unix.Unlinkat(parent, name, 0)
+	}
+	return nil
+}
+
 // dressDir gives a directory its owner, xattrs, mode and time.
-func (c *checkout) dressDir(fd int, m ostree.DirMeta) error {
+func (c *checkout) dressDir(fd int, path string, m ostree.DirMeta) error {
 	mode := m.Mode & ostree.ModePerm
+	if c.o.PlainDirs || c.r.mode == BareUserOnly {
+		mode &= 0o775
+	}
+	if c.o.Xattrs != nil {
+		m.Xattrs = c.o.Xattrs(path, m.Mode, m.Xattrs)
+	}
 	if !c.o.UserMode && c.r.mode != BareUserOnly {
 		if err := unix.Fchown(fd, int(m.UID), int(m.GID)); err != nil {
 			return fmt.Errorf("set owner %d:%d: %w", m.UID, m.GID, err)
@@ -298,39 +377,78 @@ func (c *checkout) dressDir(fd int, m ostree.DirMeta) error {
 	return zeroTime(fd)
 }
 
-// file lays out one file or symlink.
-func (c *checkout) file(dir int, f ostree.TreeFile, own bool) error {
-	o := object{ostree.TypeFile, f.Checksum}
-	if c.link && !own && c.isItself(o) {
-		err := unix.Linkat(c.r.objdir(), c.r.objectPath(o), dir, f.Name, 0)
-		switch err {
-		case nil:
-			return nil
-		case unix.EEXIST:
-			return c.exists(dir, f, own, err)
-		case unix.ENOENT, unix.EXDEV, unix.EMLINK, unix.EPERM:
-			// a parent's object, another file system, too many links: a copy
-		default:
+// file lays out one file or symlink, which is at path in the tree.
+func (c *checkout) file(dir int, path string, f ostree.TreeFile, own bool) error {
+	if done, err := c.whiteout(dir, f); done || err != nil {
+		return err
+	}
+	if c.link && !own {
+		done, err := c.hardLink(dir, f)
+		if err == unix.EEXIST {
+			return c.exists(dir, path, f, own, err)
+		}
+		if done || err != nil {
 			return err
 		}
 	}
-	err := c.copy(dir, f.Name, f.Checksum)
+	err := c.copy(dir, path, f.Name, f.Checksum)
 	if errors.Is(err, unix.EEXIST) {
-		return c.exists(dir, f, own, err)
+		return c.exists(dir, path, f, own, err)
 	}
 	return err
 }
 
-// isItself reports whether the file that holds an object is the file that it stands for.
-func (c *checkout) isItself(o object) bool {
-	if c.r.mode == BareSplitXattrs {
-		return c.r.splitPlain(o.c)
+// hardLink makes a file a hard link to its object, here or in a parent of the same mode; false if it must be a copy.
+func (c *checkout) hardLink(dir int, f ostree.TreeFile) (bool, error) {
+	o := object{ostree.TypeFile, f.Checksum}
+	for r := c.r; r != nil; r = r.parent {
+		if r.mode != c.r.mode {
+			break
+		}
+		if !c.isItself(r, o) {
+			if r.holds(o) {
+				return false, nil
+			}
+			continue
+		}
+		err := unix.Linkat(r.objdir(), r.objectPath(o), dir, f.Name, 0)
+		switch err {
+		case nil:
+			return true, nil
+		case unix.ENOENT: // perhaps a parent's
+			continue
+		case unix.EXDEV, unix.EMLINK, unix.EPERM: // another file system, too many links: a copy
+			if c.o.RequireLinks {
+				return false, fmt.Errorf("hard link to object %s: %w", o, err)
+			}
+			return false, nil
+		}
+		return false, err
 	}
-	return c.linkSymlinks || !c.r.standsForLink(o)
+	if c.o.RequireLinks && c.r.parent != nil {
+		return false, fmt.Errorf("object %s is not where a hard link could be made", o)
+	}
+	return false, nil
 }
 
-// standsForLink reports whether the regular file that a bare-user repository keeps stands for a symlink. An object
-// that can not be read does not: the link or copy that follows says why.
+// isItself reports whether the file that holds an object is the file that it stands for.
+func (c *checkout) isItself(r *Repo, o object) bool {
+	if c.o.CopyEmpty {
+		var st unix.Stat_t
+		err := unix.Fstatat(r.objdir(), r.objectPath(o), &st, unix.AT_SYMLINK_NOFOLLOW)
+		if err == nil && st.Size == 0 && st.Mode&unix.S_IFMT == unix.S_IFREG {
+			return false
+		}
+	}
+	if r.mode == BareSplitXattrs {
+		return r.splitPlain(o.c)
+	}
+	return c.linkSymlinks || !r.standsForLink(o)
+}
+
+// standsForLink reports whether the regular file that a bare-user repository keeps stands for a symlink, or for what
+// libostree copies too: an empty file, or one that its owner may not read. An object that can not be read does not: the link
+// or copy that follows says why.
 func (r *Repo) standsForLink(o object) bool {
 	fd, st, err := r.openRegular(o)
 	if err != nil {
@@ -345,11 +463,11 @@ func (r *Repo) standsForLink(o object) bool {
 		return false
 	}
 	h, err := ostree.ParseUserMeta(meta)
-	return err == nil && h.IsSymlink()
+	return err == nil && (h.IsSymlink() || st.Size == 0 || h.Mode&unix.S_IRUSR == 0)
 }
 
 // exists decides what becomes of a name that is taken; refusal is the error if it may not be.
-func (c *checkout) exists(dir int, f ostree.TreeFile, own bool, refusal error) error {
+func (c *checkout) exists(dir int, path string, f ostree.TreeFile, own bool, refusal error) error {
 	var st unix.Stat_t
 	if err := unix.Fstatat(dir, f.Name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return err
@@ -362,7 +480,7 @@ func (c *checkout) exists(dir int, f ostree.TreeFile, own bool, refusal error) e
 		if err := unix.Unlinkat(dir, f.Name, 0); err != nil {
 			return err
 		}
-		return c.file(dir, f, own)
+		return c.file(dir, path, f, own)
 	case c.o.Union == UnionIdentical && !isDir:
 		return c.identical(dir, f, st)
 	}

@@ -13,12 +13,15 @@ import (
 )
 
 // copy lays out a file with an inode of its own.
-func (c *checkout) copy(dir int, name string, sum ostree.Checksum) error {
+func (c *checkout) copy(dir int, path, name string, sum ostree.Checksum) error {
 	h, size, content, err := c.r.OpenFile(sum)
 	if err != nil {
 		return err
 	}
 	defer content.Close()
+	if c.o.Xattrs != nil {
+		h.Xattrs = c.o.Xattrs(path, h.Mode, h.Xattrs)
+	}
 	if h.IsSymlink() {
 		return c.symlink(dir, name, h)
 	}
@@ -77,7 +80,7 @@ func (f fdSink) Write(p []byte) (int, error) { return len(p), writeAll(int(f), p
 func (c *checkout) dressFile(fd int, h ostree.FileHeader) error {
 	mode := h.Mode & ostree.ModePerm
 	if c.o.UserMode {
-		mode &= 0o777
+		mode = mode&^(unix.S_ISUID|unix.S_ISGID) | unix.S_IRUSR // the owner must be able to read it
 	} else if c.r.mode != BareUserOnly {
 		if err := unix.Fchown(fd, int(h.UID), int(h.GID)); err != nil {
 			return fmt.Errorf("set owner %d:%d: %w", h.UID, h.GID, err)

@@ -180,7 +180,7 @@ func (u *update) put(c tree.Change) error {
 	for dir := path.Dir(c.Path); dir != "." && !own; dir = path.Dir(dir) {
 		own = u.ownPrefix(dir)
 	}
-	return u.file(fd, ostree.TreeFile{Name: name, Checksum: c.New.File}, own)
+	return u.file(fd, c.Path, ostree.TreeFile{Name: name, Checksum: c.New.File}, own)
 }
 
 // dressTouched sets the metadata of the directories that were made or changed.
@@ -202,7 +202,7 @@ func (u *update) dressTouched() error {
 		if err != nil {
 			return err
 		}
-		if err := u.dressDir(fd, e.Meta); err != nil {
+		if err := u.dressDir(fd, dirs[i], e.Meta); err != nil {
 			return fmt.Errorf("%s: %w", dirs[i], err)
 		}
 	}
