@@ -20,6 +20,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"grove/internal/ostree"
 	"grove/internal/repo"
 )
@@ -116,13 +118,7 @@ func (h *handler) config() string {
 }
 
 func (h *handler) file(w http.ResponseWriter, req *http.Request, path, cache string) {
-	root, err := os.OpenRoot(h.r.Path())
-	if err != nil {
-		http.Error(w, "repository cannot be opened", http.StatusInternalServerError)
-		return
-	}
-	defer root.Close()
-	f, err := root.Open(path)
+	f, err := openBeneath(h.r.Path(), path)
 	if err != nil {
 		http.NotFound(w, req)
 		return
@@ -144,6 +140,30 @@ func (h *handler) file(w http.ResponseWriter, req *http.Request, path, cache str
 		head.Set("Etag", fmt.Sprintf(`"%x-%x"`, info.ModTime().UnixNano(), info.Size()))
 	}
 	http.ServeContent(w, req, "", modified, f)
+}
+
+// openBeneath opens a file below dir. No link leads out of it, and a fifo is not waited for.
+func openBeneath(dir, path string) (*os.File, error) {
+	top, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(top)
+	fd, err := unix.Openat2(top, path, &unix.OpenHow{
+		Flags: unix.O_RDONLY | unix.O_NONBLOCK | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	switch err {
+	case nil:
+		return os.NewFile(uintptr(fd), path), nil
+	case unix.ENOSYS, unix.EPERM, unix.EAGAIN: // an old kernel, a strict sandbox, or a rename beside us
+		root, err := os.OpenRoot(dir)
+		if err != nil {
+			return nil, err
+		}
+		defer root.Close()
+		return root.Open(path)
+	}
+	return nil, err
 }
 
 // Run serves r at addr ("host:port"; port 0 takes a free one) until ctx ends, then lets requests that are under way finish for
