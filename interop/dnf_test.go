@@ -4,6 +4,7 @@ package interop_test
 
 import (
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -28,7 +29,7 @@ var allowed = []struct{ pattern, reason string }{
 	{`/usr/etc(/.*)?`, "the /etc that packages brought, which an upgrade merges"},
 	{``, "the root of an OSTree tree is 0755"},
 	{`/(sysroot|ostree|boot)`, "every OSTree tree has these"},
-	{`/(home|mnt|media|opt|root|srv|tmp|usr/local)`, "writable: a link into /var or /run"},
+	{`/(media|opt|tmp)`, "writable: a link into /var or /run"},
 	{`/(dev|proc|run|sys)(/.*)?`, "mount points"},
 	{`/(etc|var)/\.updated`, "tells the time of an upgrade"},
 	{`/etc/machine-id`, "each guest's own"},
@@ -61,6 +62,14 @@ var allowedPaths = func() *regexp.Regexp {
 	return regexp.MustCompile("^(?:" + strings.Join(all, "|") + ")$")
 }()
 
+// allowedUpgrade is where an upgraded guest may differ besides: dnf changes a tree in place, grove makes it anew, and leaves /var.
+var allowedUpgrade = regexp.MustCompile(`^(?:` + strings.Join([]string{
+	`/usr/lib/(hello/stamp|trigger-user/log|file-trigger-user/docs)`, // note how often, and with which argument, a scriptlet ran
+	`/var/lib/hello/stamp`,          // of the version that was there first
+	`/etc/ssl/certs/[^/]+\.(0|pem)`, // links to certificates that the older package had: update-ca-certificates leaves them
+	`/var/lib/alternatives/[^/]+`,   // written by scriptlets of a removal
+}, `|`) + `)$`)
+
 // moved are the places below /var for which a guest has links at the top, as in every OSTree tree.
 var moved = []struct{ in, as string }{
 	{"/var/home", "/home"}, {"/var/mnt", "/mnt"}, {"/var/opt", "/opt"}, {"/var/roothome", "/root"}, {"/var/srv", "/srv"}, {"/var/usrlocal", "/usr/local"},
@@ -68,73 +77,228 @@ var moved = []struct{ in, as string }{
 
 func TestSameAsDnf(t *testing.T) {
 	need(t, "dnf", "rpm")
+	packages := regexp.MustCompile(`(?m)^  - (.*)$`)
 	t.Run("copse", func(t *testing.T) {
 		w := copse(t)
-		base := regexp.MustCompile(`(?m)^  - (.*)$`).FindAllStringSubmatch(regexp.MustCompile(`(?s)packages:.*`).FindString(read(t, w.BaseManifest)), -1)
 		var names []string
-		for _, m := range base {
+		for _, m := range packages.FindAllStringSubmatch(regexp.MustCompile(`(?s)packages:.*`).FindString(read(t, w.BaseManifest)), -1) {
 			names = append(names, m[1])
 		}
-		sameAsDnf(t, origin{manifest: w.BaseManifest, ref: w.Ref, install: []string{"hello", "greeter", "tool-in-opt", "capsule",
+		p := newPair(t, origin{manifest: w.BaseManifest, ref: w.Ref, install: []string{"hello", "greeter", "tool-in-opt", "capsule",
 			"lua-post", "trigger-user", "file-trigger-user", "all-scripts", "rich"}}, w.Dir, "1", names)
+		p.compare(t)
+		p.remove(t, "motd")
+		p.upgrade(t, w.UpdatesManifest)
 	})
 	t.Run("el7", func(t *testing.T) {
 		r := el7Road(t)
-		sameAsDnf(t, origin{manifest: r.manifest, ref: r.ref, flags: r.flags, install: []string{"coreutils", "grep", "sed", "ca-certificates", "krb5-libs", "info"}},
+		p := newPair(t, origin{manifest: r.manifest, ref: r.ref, flags: r.flags, install: []string{"coreutils", "grep", "sed", "ca-certificates", "krb5-libs", "info"}},
 			filepath.Dir(r.manifest), "7", []string{"bash", "filesystem", "centos-release"})
+		p.compare(t)
 	})
 	for _, size := range []string{"small", "medium"} {
 		t.Run("meadow-"+size, func(t *testing.T) {
 			r := meadowRoad(t, size)
 			manifest := read(t, r.manifest)
 			var names []string
-			for _, m := range regexp.MustCompile(`(?m)^  - (.*)$`).FindAllStringSubmatch(manifest[strings.Index(manifest, "\npackages:"):], -1) {
+			for _, m := range packages.FindAllStringSubmatch(manifest[strings.Index(manifest, "\npackages:"):], -1) {
 				names = append(names, m[1])
 			}
-			sameAsDnf(t, origin{manifest: r.manifest, ref: r.ref, flags: r.flags, install: r.install, fromUpdates: size == "small"},
+			install, remove := r.install, "hostname"
+			if size == "medium" {
+				install, remove = applications(t, filepath.Join(filepath.Dir(r.manifest), "meadow-layers.json")), "nano"
+			}
+			p := newPair(t, origin{manifest: r.manifest, ref: r.ref, flags: r.flags, install: install, fromUpdates: size == "small"},
 				filepath.Dir(r.manifest), "1", names)
+			p.compare(t)
+			p.remove(t, remove)
+			if size == "small" {
+				p.upgrade(t, r.next)
+			}
 		})
 	}
 }
 
-// sameAsDnf installs the base and then the layers by dnf into a folder, and makes a guest of the same.
-func sameAsDnf(t *testing.T, o origin, repos, releasever string, base []string) {
+// applications are all packages of the application sets of a Meadow world.
+func applications(t *testing.T, file string) []string {
+	t.Helper()
+	var sets map[string][]string
+	if err := json.Unmarshal([]byte(read(t, file)), &sets); err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, set := range sets {
+		all = append(all, set...)
+	}
+	sort.Strings(all)
+	return all
+}
+
+// pair is a folder that dnf installed into, and a guest of the same packages.
+type pair struct {
+	site
+	o    origin
+	root string // dnf's
+	dnf  func(...string)
+
+	changed bool // the base was changed: allowedUpgrade counts
+}
+
+// newPair installs the base and then the layers by dnf into a folder, and makes a guest of the same.
+func newPair(t *testing.T, o origin, repos, releasever string, base []string) *pair {
+	t.Helper()
 	s := newSite(t)
-	root := s.path("dnf")
-	dnf := dnfInto(t, root, repos, releasever)
-	dnf(append([]string{"--setopt=install_weak_deps=False", "--disablerepo=*-updates", "install"}, base...)...)
+	p := &pair{site: s, o: o, root: s.path("dnf")}
+	p.dnf = dnfInto(t, p.root, repos, releasever)
+	p.dnf(append([]string{"--setopt=install_weak_deps=False", "--disablerepo=*-updates", "install"}, base...)...)
 	second := []string{"install"}
 	if !o.fromUpdates {
 		// A guest's layers come from the sources of its base first, dnf takes the newest of all.
 		second = []string{"--disablerepo=*-updates", "install"}
 	}
-	dnf(append(second, o.install...)...)
+	p.dnf(append(second, o.install...)...)
 
 	s.grove("compose", o.manifest, "--repo", s.path("srv"))
 	s.grove("remote", "add", "dist", "file://"+s.path("srv"), "--no-gpg-verify")
 	s.grove("create", "g", "dist:"+o.ref)
 	s.grove(append(append([]string{"install", "g"}, o.install...), o.flags...)...)
+	return p
+}
 
-	theirs := scan(t, root, "")
-	guest := filepath.Join(s.root, "guests/g")
+// compare holds the trees against each other, entry by entry, and what rpm finds when it verifies them.
+func (p *pair) compare(t *testing.T) {
+	t.Helper()
+	theirs := scan(t, p.root, "")
+	guest := filepath.Join(p.site.root, "guests/g")
 	ours := scan(t, filepath.Join(guest, "current/root"), "/var")
-	for p, e := range scan(t, filepath.Join(guest, "var"), "") {
-		p = "/var" + strings.TrimSuffix(p, "/")
+	for f, e := range scan(t, filepath.Join(guest, "var"), "") {
+		f = "/var" + strings.TrimSuffix(f, "/")
 		for _, m := range moved {
-			if rest, ok := strings.CutPrefix(p, m.in); ok && (rest == "" || rest[0] == '/') {
-				p = m.as + rest
+			if rest, ok := strings.CutPrefix(f, m.in); ok && (rest == "" || rest[0] == '/') {
+				f = m.as + rest
 			}
 		}
-		ours[p] = e
+		ours[f] = e
 	}
-	for p := range ours {
+	for f := range ours {
 		// What packages have in /opt lies in /usr, and /var/opt leads there.
-		if rest, ok := strings.CutPrefix(p, "/usr/lib/opt/"); ok {
-			ours["/opt/"+rest] = ours[p]
-			delete(ours, p)
+		if rest, ok := strings.CutPrefix(f, "/usr/lib/opt/"); ok {
+			ours["/opt/"+rest] = ours[f]
+			delete(ours, f)
+		}
+	}
+	for f := range theirs {
+		if p.changed && allowedUpgrade.MatchString(f) {
+			delete(theirs, f)
+			delete(ours, f)
+		}
+	}
+	for f := range ours {
+		if p.changed && allowedUpgrade.MatchString(f) {
+			delete(ours, f)
 		}
 	}
 	compareTrees(t, theirs, ours)
+	p.verify(t)
+}
+
+// verify compares what `rpm -Va` says of both, but for the times of files: in a tree they are one.
+func (p *pair) verify(t *testing.T) {
+	t.Helper()
+	at := p.path("mounted")
+	if err := os.MkdirAll(at, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	p.site.grove("mount", "g", at)
+	defer p.site.grove("umount", at)
+	find := func(root, dbpath string) map[string]string {
+		// rpm ends with an error where it finds anything.
+		out, errs, _ := hostRPM(t, dbpath, "--root="+root, "-Va", "--nomtime", "--nosignature")
+		if text := strings.TrimSpace(errs); text != "" {
+			t.Errorf("rpm -Va in %s: %s", root, text)
+		}
+		found := map[string]string{}
+		for _, line := range strings.Split(strings.TrimSpace(out), "\n") {
+			if i := strings.IndexByte(line, '/'); i > 0 {
+				found[line[i:]] = strings.TrimSpace(line[:i])
+			} else if line != "" {
+				found[line] = "says"
+			}
+		}
+		return found
+	}
+	list := func(root, dbpath string) string {
+		var packages []string
+		for _, l := range strings.Split(sortedLines(rpmOn(t, dbpath, "--root="+root, "-qa", "--nosignature")), "\n") {
+			if !strings.HasPrefix(l, "gpg-pubkey-") { // a key that dnf imported
+				packages = append(packages, l)
+			}
+		}
+		return strings.Join(packages, "\n")
+	}
+	if a, b := list(p.root, "/usr/lib/sysimage/rpm"), list(at, "/usr/share/rpm"); a != b {
+		t.Errorf("installed by dnf and not by grove, or the other way: %v", apart(a, b))
+	}
+	theirs, ours := find(p.root, "/usr/lib/sysimage/rpm"), find(at, "/usr/share/rpm")
+	for _, f := range sortedNames(theirs, ours) {
+		if theirs[f] != ours[f] && !allowedPaths.MatchString(strings.TrimSuffix(f, "/")) {
+			t.Errorf("rpm -Va: %s: dnf %q, grove %q", f, theirs[f], ours[f])
+		}
+	}
+	t.Logf("rpm -Va names %d files by dnf, %d by grove", len(theirs), len(ours))
+}
+
+// remove takes a package of the base away, and compares; and has it back.
+func (p *pair) remove(t *testing.T, name string) {
+	p.dnf("remove", "--noautoremove", name)
+	p.site.grove("override", "remove", "g", name)
+	p.changed = true
+	t.Run("remove", func(t *testing.T) { p.compare(t) })
+	p.dnf("--setopt=install_weak_deps=False", "--disablerepo=*-updates", "install", name)
+	p.site.grove("override", "reset", "g")
+}
+
+// upgrade brings the folder up to date in place, and the guest by its base and layers.
+func (p *pair) upgrade(t *testing.T, next string) {
+	p.dnf("--enablerepo=*-updates", "upgrade")
+	p.site.grove("compose", next, "--repo", p.path("srv"))
+	p.site.grove("upgrade", "g")
+	t.Run("upgrade", func(t *testing.T) { p.compare(t) })
+}
+
+// apart are the lines that only one of two texts has.
+func apart(a, b string) []string {
+	in := map[string]int{}
+	for _, l := range strings.Split(a, "\n") {
+		in["only dnf "+l]++
+	}
+	var out []string
+	for _, l := range strings.Split(b, "\n") {
+		if in["only dnf "+l] == 0 {
+			out = append(out, "only grove "+l)
+		}
+		delete(in, "only dnf "+l)
+	}
+	for l := range in {
+		out = append(out, l)
+	}
+	sort.Strings(out)
+	return out
+}
+
+func sortedNames(maps ...map[string]string) []string {
+	all := map[string]bool{}
+	for _, m := range maps {
+		for n := range m {
+			all[n] = true
+		}
+	}
+	var out []string
+	for n := range all {
+		out = append(out, n)
+	}
+	sort.Strings(out)
+	return out
 }
 
 // dnfInto gives a function that runs dnf on an installation of its own.

@@ -7,11 +7,13 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"slices"
 	"sort"
 	"strings"
 
 	"grove/internal/accounts"
 	"grove/internal/ostree"
+	"grove/internal/rpm"
 )
 
 // accountFiles are the files of an accounts.DB, in its order of fields.
@@ -50,7 +52,7 @@ func accountsBefore(_ context.Context, b *build) error {
 	}
 	users, groups := b.stageIDs()
 	if b.o.Lock == nil {
-		users, groups = b.freeLines(join2(db, alt), users, groups)
+		users, groups = b.freeLines(db.With(alt), users, groups)
 	}
 	if err := db.AddLines(users, groups); err != nil {
 		return fmt.Errorf("accounts of the lock: %w", err)
@@ -95,21 +97,64 @@ func (b *build) writeAccounts(before, after accounts.Files) error {
 	return nil
 }
 
-// sysusersLines are the lines of the new packages' sysusers.d files, in the order in which systemd reads
-// the files: by name, whatever the folder; a file of /etc hides one of the same name below /usr.
+// sysusersLines are the lines of the sysusers.d files of packages that were built for an rpm that applies them before %pre (4.19 and
+// later: they provide user(NAME) or group(NAME)), in the order in which systemd reads the files: by name, whatever the folder; a
+// file of /etc hides one of the same name below /usr. Those of other packages come after their %pre, which may make an account in
+// its own way.
 func (b *build) sysusersLines() ([]string, error) {
 	byName := map[string]string{}
 	for _, p := range b.packages {
-		for _, f := range p.Paths {
+		if early, err := sysusersFirst(p.Header); err != nil {
+			return nil, err
+		} else if !early {
+			continue
+		}
+		for _, f := range sysusersFiles(p) {
 			dir, name := path.Split(f)
-			if !strings.HasSuffix(name, ".conf") || dir != "usr/lib/sysusers.d/" && dir != "usr/etc/sysusers.d/" {
-				continue
-			}
 			if dir == "usr/etc/sysusers.d/" || byName[name] == "" {
 				byName[name] = f
 			}
 		}
 	}
+	return b.linesOf(byName)
+}
+
+// ownSysusers are the lines of a package's own files, where they come after its %pre.
+func (b *build) ownSysusers(p imported) ([]string, error) {
+	if early, err := sysusersFirst(p.Header); err != nil || early {
+		return nil, err
+	}
+	byName := map[string]string{}
+	for _, f := range sysusersFiles(p) {
+		dir, name := path.Split(f)
+		if dir == "usr/etc/sysusers.d/" || byName[name] == "" {
+			byName[name] = f
+		}
+	}
+	return b.linesOf(byName)
+}
+
+func sysusersFiles(p imported) []string {
+	var out []string
+	for _, f := range p.Paths {
+		dir, name := path.Split(f)
+		if strings.HasSuffix(name, ".conf") && (dir == "usr/lib/sysusers.d/" || dir == "usr/etc/sysusers.d/") {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// sysusersFirst is true for a package whose accounts rpm itself makes. Source: rpm, lib/psm.c (runSysusers).
+func sysusersFirst(h *rpm.Header) (bool, error) {
+	provides, err := h.Deps(rpm.Provides)
+	return slices.ContainsFunc(provides, func(d rpm.Dep) bool {
+		return strings.HasPrefix(d.Name, "user(") || strings.HasPrefix(d.Name, "group(")
+	}), err
+}
+
+// linesOf reads files of the tree, by name.
+func (b *build) linesOf(byName map[string]string) ([]string, error) {
 	var lines []string
 	for _, name := range sortedKeys(byName) {
 		data, _, err := b.readTreeFile(b.tree, byName[name])

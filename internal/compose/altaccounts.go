@@ -25,27 +25,9 @@ func (b *build) altAccounts() (accounts.DB, error) {
 	return accounts.Parse(accounts.Files{Passwd: passwd, Group: group})
 }
 
-// join2 is db with those accounts of alt that it lacks.
-func join2(db, alt accounts.DB) accounts.DB {
-	all := db.Clone()
-	for _, g := range alt.Groups {
-		if _, have := db.Group(g.Name); g.Name != "" && !have {
-			all.Groups = append(all.Groups, g)
-		}
-	}
-	for _, u := range alt.Users {
-		if _, have := db.User(u.Name); u.Name != "" && !have {
-			all.Users = append(all.Users, u)
-		}
-	}
-	return all
-}
-
-// sysusers applies lines of sysusers.d to db; names and ids of alt count as there. An entry of alt that the lines
-// change is taken over into db.
+// sysusers applies lines of sysusers.d to db; names and ids of alt count as there.
 func (b *build) sysusers(lines []string, db, alt accounts.DB) (accounts.DB, error) {
-	all := join2(db, alt)
-	out, err := accounts.Sysusers(lines, all)
+	out, err := accounts.SysusersOver(lines, db, alt)
 	var refused *accounts.Refused
 	if errors.As(err, &refused) {
 		// systemd-sysusers, too, applies the other lines.
@@ -55,16 +37,6 @@ func (b *build) sysusers(lines []string, db, alt accounts.DB) (accounts.DB, erro
 	} else if err != nil {
 		return db, err
 	}
-	out.Users = slices.DeleteFunc(out.Users, func(u accounts.User) bool {
-		_, own := db.User(u.Name)
-		was, have := alt.User(u.Name)
-		return u.Name != "" && !own && have && was.String() == u.String()
-	})
-	out.Groups = slices.DeleteFunc(out.Groups, func(g accounts.Group) bool {
-		_, own := db.Group(g.Name)
-		was, have := alt.Group(g.Name)
-		return g.Name != "" && !own && have && was.String() == g.String()
-	})
 	return out, nil
 }
 

@@ -41,6 +41,11 @@ func runScriptlets(ctx context.Context, b *build) error {
 		return nil
 	}
 	o := scriptlet.Options{New: b.scriptPackages(), Installed: b.base.headers, Extra: extra}
+	for i, p := range b.packages {
+		if o.New[i].Sysusers, err = b.ownSysusers(p); err != nil {
+			return err
+		}
+	}
 	for _, r := range b.removals {
 		o.Removed = append(o.Removed, scriptlet.Removed{Header: r.header, Files: r.files})
 	}

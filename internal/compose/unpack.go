@@ -53,7 +53,14 @@ func unpack(ctx context.Context, b *build) error {
 	if err := b.removeFrom(); err != nil {
 		return err
 	}
-	return b.ostreeLayers()
+	if err := b.ostreeLayers(); err != nil || b.o.Base != nil {
+		return err
+	}
+	// Scriptlets already find the links at the top: what they write to /root belongs into /var.
+	edit := b.tree.Edit()
+	err := b.topLevel(edit)
+	b.tree = edit.Tree()
+	return err
 }
 
 // begin opens the transaction and takes the base's tree, or an empty one; once.

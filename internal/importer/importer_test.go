@@ -190,7 +190,7 @@ f 0644 0:0 1 /usr/share/factory/var/mnt/x
 d 0755 0:0 /usr/share/factory/var/opt
 l 0777 0:0 0 /usr/share/factory/var/opt/all -> /usr/lib/opt/all
 l 0777 0:0 0 /usr/share/factory/var/opt/empty -> /usr/lib/opt/empty
-d 0755 0:0 /usr/share/factory/var/roothome
+d 0550 0:0 /usr/share/factory/var/roothome
 f 0644 0:0 1 /usr/share/factory/var/roothome/.bashrc
 l 0777 0:0 0 /usr/share/factory/var/run -> ../run
 d 0755 0:0 /usr/share/factory/var/srv

@@ -104,6 +104,8 @@ func mapVar(rest string, typ uint32) mapped {
 // mapTop is the rule for the entries of the top level itself: directories that are known, and links.
 func mapTop(clean string, typ uint32) mapped {
 	switch {
+	case throughVar[clean] != "" && typ == typeDir:
+		return mapped{path: Factory + "/" + throughVar[clean]} // its owner and mode
 	case madeByCompose[clean] || throughVar[clean] != "":
 		return mapped{}
 	case clean == "usr" && typ == typeDir:

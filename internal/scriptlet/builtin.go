@@ -25,12 +25,13 @@ const (
 	forkBuiltin = "lua-fork"
 	ownBuiltin  = "own"
 
-	eraseBuiltin = "erase"
+	eraseBuiltin    = "erase"
+	sysusersBuiltin = "sysusers"
 )
 
 // Builtins are what this package runs inside a sandbox, for sandbox.Child.
 func Builtins() map[string]sandbox.Builtin {
-	return map[string]sandbox.Builtin{luaBuiltin: luaMain, forkBuiltin: luaForked, ownBuiltin: ownMain, eraseBuiltin: eraseMain}
+	return map[string]sandbox.Builtin{luaBuiltin: luaMain, forkBuiltin: luaForked, ownBuiltin: ownMain, eraseBuiltin: eraseMain, sysusersBuiltin: sysusersMain}
 }
 
 // luaInput is what the lua builtin reads.

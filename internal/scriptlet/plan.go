@@ -17,11 +17,11 @@ import (
 
 // job is one step with what is needed to judge its result.
 type job struct {
-	step   sandbox.Step
-	nevra  string
-	kind   string
-	fatal  bool
-	owners bool
+	step  sandbox.Step
+	nevra string
+	kind  string
+	fatal bool
+	warns bool // its lines "warning: ..." are to be passed on
 }
 
 // planner lists the jobs in order. It plays the transaction through: db is what rpm's database holds at each point of it.
@@ -43,6 +43,7 @@ type member struct {
 	isOld    bool
 	files    []Erase // of an old one: what goes with it
 	owners   []Owner
+	sysusers []string
 	scripts  map[string]rpm.Scriptlet
 	triggers []rpm.Trigger
 	paths    []string // read when first needed
@@ -120,6 +121,9 @@ func (p *planner) install(m *member) error {
 	p.setOff(m, "triggerprein", 0)
 	p.setOffOwn(m, "triggerprein", 0)
 	p.script(m, "pre", p.count(m.nevra.Name)+1)
+	if len(m.sysusers) > 0 {
+		p.builtin(m, "sysusers", sysusersBuiltin, m.sysusers)
+	}
 	p.own(m)
 	p.db = append(p.db, m)
 	if err := p.fileTriggers(m, "filetriggerin", true); err != nil {
@@ -210,7 +214,7 @@ func (p *planner) members() error {
 		}
 	}
 	for _, n := range p.o.New {
-		p.fresh = append(p.fresh, &member{nevra: n.NEVRA, header: n.Header, isNew: true, owners: n.Owners})
+		p.fresh = append(p.fresh, &member{nevra: n.NEVRA, header: n.Header, isNew: true, owners: n.Owners, sysusers: n.Sysusers})
 	}
 	for _, m := range slices.Concat(p.db, p.fresh) {
 		triggers, err := m.header.Triggers()
@@ -340,7 +344,7 @@ func (p *planner) builtin(m *member, kind, builtin string, input any) {
 	if err := gob.NewEncoder(&buf).Encode(input); err != nil {
 		panic("encode input of " + builtin + ": " + err.Error()) // plain structs
 	}
-	p.jobs = append(p.jobs, job{nevra: m.nevra.String(), kind: kind, fatal: true, owners: builtin == ownBuiltin,
+	p.jobs = append(p.jobs, job{nevra: m.nevra.String(), kind: kind, fatal: true, warns: builtin != eraseBuiltin,
 		step: sandbox.Step{Name: label(kind, m.nevra.String()), Builtin: builtin, Stdin: buf.Bytes(), Timeout: p.o.Timeout}})
 }
 

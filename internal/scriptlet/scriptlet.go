@@ -26,6 +26,8 @@ type Package struct {
 	NEVRA  rpm.NEVRA
 	Header *rpm.Header
 	Owners []Owner
+
+	Sysusers []string // lines of sysusers.d that are applied after %pre, before files get their owners
 }
 
 // Removed is a package that goes: one of Options.Installed, with its files that are still in the tree and go with it.
@@ -177,8 +179,8 @@ func run(ctx context.Context, o Options, plan func(*planner) error) (Report, err
 func (rep *Report) take(j job, r sandbox.Result, o Options) error {
 	rep.Ran = append(rep.Ran, r.Name)
 	rep.slow(Timing{r.Name, r.Duration})
-	if j.owners {
-		rep.ownerWarnings(r)
+	if j.warns {
+		rep.takeWarnings(r)
 	}
 	rep.log(j, r)
 	if !r.Failed() {
@@ -233,8 +235,8 @@ func (rep *Report) slow(t Timing) {
 	}
 }
 
-// ownerWarnings are the lines that the owners' builtin printed.
-func (rep *Report) ownerWarnings(r sandbox.Result) {
+// takeWarnings passes on the warnings that a builtin printed.
+func (rep *Report) takeWarnings(r sandbox.Result) {
 	for _, line := range strings.Split(string(r.Output), "\n") {
 		if text, ok := strings.CutPrefix(line, "warning: "); ok {
 			rep.Warnings = append(rep.Warnings, text)

@@ -337,6 +337,35 @@ func log(what string) string {
 		for name in rpm.next_file do f:write(" ", name) end f:write("\n") f:close()`
 }
 
+// An account that %pre makes in its own way stays as it is; what sysusers.d says is for those that are missing, and there
+// before files get their owners.
+func TestSysusersComeAfterPre(t *testing.T) {
+	w := newWorld(t)
+	own := scripted(t, "a", "pre", "/bin/sh", `echo "ida:x:501:501::/srv/ida:/bin/sh" >> /etc/passwd; echo "ida:x:501:" >> /etc/group`)
+	own.Sysusers = []string{"u ida 77 - /var/lib/ida", "u ada 78 - /var/lib/ada", "nonsense line"}
+	own.Owners = []scriptlet.Owner{{Path: "usr/bin/ln2", User: "ada", Group: "ida", Mode: 0o100755}}
+	report, err := w.run(t, own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := w.collect(t); !strings.Contains(got, "M usr/bin/ln2 100755 78:501 1\n") {
+		t.Errorf("got\n%s", got)
+	}
+	text, err := os.ReadFile(filepath.Join(w.o.Upper, "usr/etc/passwd"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"ida:x:501:501::/srv/ida:/bin/sh", "ada:x:78:78::/var/lib/ada:/usr/sbin/nologin"} {
+		if !strings.Contains(string(text), "\n"+line+"\n") {
+			t.Errorf("no line %s in\n%s", line, text)
+		}
+	}
+	if len(report.Warnings) != 1 || !strings.Contains(report.Warnings[0], "nonsense") {
+		t.Errorf("warnings %q", report.Warnings)
+	}
+	w.check(t)
+}
+
 func TestSameInputSameTree(t *testing.T) {
 	var first string
 	for i := range 2 {
