@@ -96,6 +96,28 @@ func (p *pool) best(dep int, name string) int {
 	return best
 }
 
+// inPlaceOf are the packages of sources that were asked for while the base has another version of them: of several the newest.
+func (p *pool) inPlaceOf(faults []fault, direct map[string]bool) []int {
+	best := map[int]int{} // by the installed one
+	for _, f := range faults {
+		if !isAsked(f) || f.job.kind != jobInstall {
+			continue
+		}
+		for _, g := range faults {
+			for _, pair := range [][2]int{{g.from, g.to}, {g.to, g.from}} {
+				asked, old := pair[0], pair[1]
+				if g.kind == ruleSameName && slices.Contains(f.job.ids, asked) && p.valid(old) && p.isInstalled(old) && !p.isLocal(asked) {
+					direct[f.job.spec] = true
+					if was := best[old]; was == 0 || p.pkg(asked).EVR.Compare(p.pkg(was).EVR) > 0 {
+						best[old] = asked
+					}
+				}
+			}
+		}
+	}
+	return slices.Sorted(maps.Values(best))
+}
+
 // newest is the newest package of the repos that has an installed one's name and architecture; 0 = there is none.
 func (p *pool) newest(installed int) int {
 	best := 0
@@ -128,9 +150,13 @@ func (p *pool) findWays(c *Conflict, all map[int][]fault) {
 	if !p.req.KeepInstalled {
 		return
 	}
+	direct := map[string]bool{} // requests for another version of a base package itself
 	for _, n := range slices.Sorted(maps.Keys(all)) {
 		for _, d := range p.drifts(all[n]) {
 			c.override = append(c.override, p.pkg(d.fit).NEVRA.String())
+		}
+		for _, id := range p.inPlaceOf(all[n], direct) {
+			c.override = append(c.override, p.pkg(id).NEVRA.String())
 		}
 		for _, f := range all[n] { // what depends on the exact version of something moves along with it
 			if f.kind != ruleRequires || !p.valid(f.from) || !p.isInstalled(f.from) || !p.trying {
@@ -147,7 +173,7 @@ func (p *pool) findWays(c *Conflict, all map[int][]fault) {
 	c.Drift = true
 	for _, n := range slices.Sorted(maps.Keys(all)) {
 		for _, f := range all[n] {
-			if f.job != nil && f.job.kind == jobInstall && slices.Contains(p.req.Install, f.job.spec) && !slices.Contains(c.Asked, f.job.spec) {
+			if f.job != nil && f.job.kind == jobInstall && !direct[f.job.spec] && slices.Contains(p.req.Install, f.job.spec) && !slices.Contains(c.Asked, f.job.spec) {
 				c.Asked = append(c.Asked, f.job.spec)
 			}
 		}

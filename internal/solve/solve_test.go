@@ -370,6 +370,21 @@ Replaced in the same change, these make it possible: glibc-2-1.x86_64
   the base's bash-5.1-1.x86_64 is kept as it is
   way out: let bash-5.2-1.x86_64 take the place of the base's bash-5.1-1.x86_64 (override replace)
   or:      do not ask for "bash-5.2"
+Replaced in the same change, these make it possible: bash-5.2-1.x86_64
+`},
+		{"of several versions the newest is proposed", `@installed
+			bash-5.1-1.x86_64
+			@repo r
+			bash-5.2-1.x86_64
+			bash-5.2-2.x86_64
+			? keep
+			? install bash-5.2*`, `"bash-5.2*" cannot be installed: bash-5.2-1.x86_64 would take the place of the base's bash-5.1-1.x86_64.
+  asked for: bash-5.2* (bash-5.2-1.x86_64, bash-5.2-2.x86_64)
+  bash-5.2-2.x86_64 would take the place of the base's bash-5.1-1.x86_64
+  the base's bash-5.1-1.x86_64 is kept as it is
+  way out: let bash-5.2-1.x86_64 take the place of the base's bash-5.1-1.x86_64 (override replace)
+  or:      do not ask for "bash-5.2*"
+Replaced in the same change, these make it possible: bash-5.2-2.x86_64
 `},
 		{"conflict with the base", `@installed
 			systemd-1-1.x86_64
