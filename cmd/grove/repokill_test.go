@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"grove/internal/delta"
 	"grove/internal/ostree"
 	"grove/internal/repo"
 	"grove/internal/sign"
@@ -61,6 +62,11 @@ func TestKillPlumbing(t *testing.T) {
 	if err := os.WriteFile(objects[0], []byte("damaged"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	withDelta, empty, carried := filepath.Join(dir, "with-delta"), filepath.Join(dir, "empty"), filepath.Join(dir, "carried")
+	mustCopy(t, seed, withDelta)
+	at("repo", "static-delta", "generate", "--repo", withDelta, "--empty", "a")
+	at("repo", "static-delta", "generate", "--repo", seed, "--empty", "--inline", "--filename", carried, "a")
+	at("repo", "init", "--repo", empty, "--mode", "bare-user")
 	for _, v := range []struct {
 		name, seed string
 		args       []string
@@ -74,6 +80,9 @@ func TestKillPlumbing(t *testing.T) {
 		{"prune", lost, []string{"prune", "--refs-only"}},
 		{"fsck --delete", hurt, []string{"fsck", "--delete"}},
 		{"pull-local", seed, []string{"pull-local", lost, "--untrusted"}},
+		{"static-delta generate", withDelta, []string{"static-delta", "generate", "--empty", "--swap-endianness", "a"}},
+		{"static-delta reindex", withDelta, []string{"static-delta", "reindex"}},
+		{"static-delta apply-offline", empty, []string{"static-delta", "apply-offline", carried}},
 	} {
 		t.Run(v.name, func(t *testing.T) { killPlumbing(t, v.seed, v.args, ring, v.name == "fsck --delete") })
 	}
@@ -163,6 +172,9 @@ func checkRepo(t *testing.T, dir string, ring sign.Keyring, damaged bool, when s
 	}
 	if err := r.Check(t.Context()); err != nil {
 		t.Errorf("%s: %v", when, err)
+	}
+	if faults, err := delta.Fsck(t.Context(), r); err != nil || len(faults) > 0 {
+		t.Errorf("%s: deltas: %v, %v", when, faults, err)
 	}
 	if _, err := exec.LookPath("ostree"); err == nil {
 		if out, err := exec.Command("ostree", "--repo="+dir, "fsck", "-q").CombinedOutput(); err != nil {
