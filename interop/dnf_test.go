@@ -437,8 +437,7 @@ func content(root, p string) (string, error) {
 }
 
 // account writes a line of an account file without what is free: numbers, and the day of the last change. Accounts
-// of sysusers.d are there before a scriptlet could make them in its own way: "!*" is systemd's word where useradd
-// says "!", and name and home are those of sysusers.d.
+// that sysusers.d makes have "!*" for a password where those of useradd have "!".
 func account(root, p string, f []string) string {
 	if len(f) < 3 {
 		return strings.Join(f, ":")
@@ -451,23 +450,8 @@ func account(root, p string, f []string) string {
 	}
 	if p == "/etc/passwd" && len(f) == 7 {
 		f[3] = ""
-		if files, _ := filepath.Glob(root + "/usr/lib/sysusers.d/*.conf"); ofSysusers(files, f[0]) {
-			f[4], f[5] = "", ""
-		}
 	}
 	return strings.Join(f, ":")
-}
-
-func ofSysusers(files []string, name string) bool {
-	for _, file := range files {
-		data, _ := os.ReadFile(file)
-		for _, line := range strings.Split(string(data), "\n") {
-			if w := strings.Fields(line); len(w) > 1 && w[0] == "u" && w[1] == name {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // compareTrees reports each difference that is not in the list of allowed ones.

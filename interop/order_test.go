@@ -70,7 +70,7 @@ func TestScriptletOrder(t *testing.T) {
 	put("new", talker("aa", "2"), "base")
 	dd := talker("dd", "1")
 	dd.Obsoletes = []string{"cc"}
-	put("old", dd, "aa")
+	put("new", dd, "aa")
 
 	root := s.path("rpm")
 	log := filepath.Join(root, "usr/lib/order")
