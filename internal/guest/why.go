@@ -59,7 +59,10 @@ type link struct {
 // why looks for the shortest way from a package to one that was asked for or is the base's: by hard requirements
 // alone where there is one, else by weak ones too.
 func why(headers []*rpm.Header, l manifest.Lock, asked []string, pkg string) ([]Reason, error) {
-	w := whyRun{locked: map[string]manifest.LockedPackage{}, asked: asked}
+	w := whyRun{locked: map[string]manifest.LockedPackage{}, removed: map[string]string{}, asked: asked}
+	for _, n := range l.Removed {
+		w.removed[nevraName(n)] = n
+	}
 	for _, p := range l.Packages {
 		w.locked[p.NEVRA] = p
 	}
@@ -94,9 +97,10 @@ func orElse(s, other string) string {
 }
 
 type whyRun struct {
-	metas  []rpm.Meta
-	locked map[string]manifest.LockedPackage
-	asked  []string
+	metas   []rpm.Meta
+	locked  map[string]manifest.LockedPackage
+	removed map[string]string // packages of the base that are gone, by name
+	asked   []string
 }
 
 // find is the index of the package that a word names, -1 for none.
@@ -152,6 +156,9 @@ func (w *whyRun) end(i int) (Reason, bool) {
 		return Reason{Package: n, Because: "it is part of the base"}, true
 	case !p.Requested:
 		return Reason{}, false
+	}
+	if old := w.removed[m.Name]; old != "" {
+		return Reason{Package: n, Because: "it takes the place of the base's " + old + " (override)"}, true
 	}
 	r := Reason{Package: n, Because: "it was asked for"}
 	for _, a := range w.asked {
