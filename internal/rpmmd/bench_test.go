@@ -4,13 +4,17 @@ package rpmmd_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"grove/internal/rpmmd"
 )
@@ -90,4 +94,47 @@ func BenchmarkCachedLoad(b *testing.B) {
 	if info, err := os.Stat(parsed[0]); err == nil {
 		b.ReportMetric(float64(info.Size())/1e6, "MB-cache")
 	}
+}
+
+// TestMeasure loads the source GROVE_BENCH_SOURCE with the cache GROVE_BENCH_CACHE, once, and says what it took: hack/bench runs it in
+// fresh processes, beside dnf.
+func TestMeasure(t *testing.T) {
+	dir := os.Getenv("GROVE_BENCH_SOURCE")
+	if dir == "" {
+		t.Skip("hack/bench runs it")
+	}
+	start, began := cpu(), time.Now()
+	m, err := rpmmd.Load(context.Background(), rpmmd.Source{ID: "many", BaseURLs: []string{dir}}, rpmmd.LoadOptions{CacheDir: os.Getenv("GROVE_BENCH_CACHE")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("measured %.3f %.2f %d", time.Since(began).Seconds(), cpu()-start, len(m.Packages))
+}
+
+// TestMeasureParse parses the primary metadata of GROVE_BENCH_SOURCE, decompressed before.
+func TestMeasureParse(t *testing.T) {
+	dir := os.Getenv("GROVE_BENCH_SOURCE")
+	if dir == "" {
+		t.Skip("hack/bench runs it")
+	}
+	f, err := os.Open(filepath.Join(dir, "repodata", "primary.xml.gz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	runtime.GC()
+	start, began := cpu(), time.Now()
+	all, err := rpmmd.ParsePrimary(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("measured %.3f %.2f %d", time.Since(began).Seconds(), cpu()-start, len(all))
 }

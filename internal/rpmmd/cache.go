@@ -72,7 +72,19 @@ type packer struct {
 	sec      [sections][]byte
 	places   map[string]uint64
 	versions map[rpm.EVR]uint32
+	before   [textCount]lastText // of the package before
 }
+
+type lastText struct {
+	text  string
+	place uint64
+}
+
+// textGuess is about how many bytes of texts a package has, beside those that it shares.
+const textGuess = 500
+
+// ownText marks the fields that a package shares with its neighbours at most, not with all: looking for them would cost more than it saves.
+var ownText = [textCount]bool{5: true, 6: true, 8: true, 11: true, 12: true, 14: true} // summary, description, URL, source, location, digest
 
 // pack writes what a source said in the compact form.
 //
@@ -81,6 +93,7 @@ func pack(c content) ([]byte, error) {
 	w := &packer{places: map[string]uint64{}, versions: map[rpm.EVR]uint32{{}: 0}}
 	w.sec[secVersions] = make([]byte, evrBytes)
 	w.sec[secPackages] = make([]byte, 0, recordBytes*len(c.packages))
+	w.sec[secTexts] = make([]byte, 0, textGuess*len(c.packages))
 	for i := range c.packages {
 		w.pkg(&c.packages[i])
 	}
@@ -112,9 +125,6 @@ func (w *packer) text(s string) uint64 {
 	if s == "" {
 		return 0
 	}
-	if len(s) > 100 { // descriptions and digests seldom come back
-		return w.newText(s)
-	}
 	place, ok := w.places[s]
 	if !ok {
 		place = w.newText(s)
@@ -130,6 +140,9 @@ func (w *packer) newText(s string) uint64 {
 }
 
 func (w *packer) version(e rpm.EVR) uint32 {
+	if e == (rpm.EVR{}) {
+		return 0
+	}
 	n, ok := w.versions[e]
 	if !ok {
 		n = uint32(len(w.versions))
@@ -147,8 +160,19 @@ const flagPre = 1 << 31
 func (w *packer) pkg(p *rpm.Meta) {
 	le := binary.LittleEndian
 	rec := w.sec[secPackages]
-	for _, s := range textFields(p) {
-		rec = le.AppendUint64(rec, w.text(*s))
+	for i, s := range textFields(p) {
+		place := uint64(0)
+		switch last := &w.before[i]; {
+		case *s == last.text:
+			place = last.place
+		case ownText[i] && *s != "":
+			place = w.newText(*s)
+			*last = lastText{*s, place}
+		default:
+			place = w.text(*s)
+			*last = lastText{*s, place}
+		}
+		rec = le.AppendUint64(rec, place)
 	}
 	for _, n := range numberFields(p) {
 		rec = le.AppendUint64(rec, uint64(*n))
@@ -168,7 +192,11 @@ func (w *packer) pkg(p *rpm.Meta) {
 	}
 	w.sec[secPackages] = le.AppendUint32(rec, uint32(len(p.Files)))
 	for _, f := range p.Files {
-		w.sec[secFiles] = le.AppendUint64(w.sec[secFiles], w.text(f))
+		place := uint64(0)
+		if f != "" {
+			place = w.newText(f)
+		}
+		w.sec[secFiles] = le.AppendUint64(w.sec[secFiles], place)
 	}
 }
 

@@ -80,9 +80,6 @@ func parseRepomd(data []byte) (repomd, error) {
 		if f.digest, err = d.Checksum.digest(); err == nil && f.digest.Hex == "" {
 			err = errors.New("no checksum")
 		}
-		if err == nil && f.digest.Algo == "md5" {
-			err = errors.New("md5 is no proof")
-		}
 		if err == nil {
 			f.open, err = d.Open.digest()
 		}

@@ -6,9 +6,13 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/md5"
+	"crypto/sha1"
 	"crypto/sha256"
+	"crypto/sha512"
 	"errors"
 	"fmt"
+	"hash"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -341,6 +345,28 @@ func TestLoadRefuses(t *testing.T) {
 	for _, id := range []string{"", "../x", "a/b", ".x", "a b"} {
 		if _, err := rpmmd.Load(context.Background(), rpmmd.Source{ID: id}, rpmmd.LoadOptions{}); err == nil {
 			t.Errorf("id %q was taken", id)
+		}
+	}
+}
+
+// TestChecksums: a repomd.xml with any checksum that createrepo knows, and files that are packed in any way, or not.
+func TestChecksums(t *testing.T) {
+	for algo, h := range map[string]func() hash.Hash{"md5": md5.New, "sha": sha1.New, "sha1": sha1.New, "sha224": sha256.New224, "sha256": sha256.New, "sha384": sha512.New384, "sha512": sha512.New} {
+		sum := h()
+		sum.Write([]byte(samplePrimary))
+		dir := t.TempDir()
+		os.Mkdir(filepath.Join(dir, "repodata"), 0o755)
+		os.WriteFile(filepath.Join(dir, "repodata", "p.xml"), []byte(samplePrimary), 0o644)
+		text := fmt.Sprintf(`<repomd><data type="primary"><checksum type="%s">%x</checksum><location href="repodata/p.xml"/></data></repomd>`, algo, sum.Sum(nil))
+		for _, right := range []bool{true, false} {
+			if !right {
+				text = strings.Replace(text, fmt.Sprintf("%x", sum.Sum(nil))[:8], "00000000", 1)
+			}
+			os.WriteFile(filepath.Join(dir, "repodata", "repomd.xml"), []byte(text), 0o644)
+			m, err := rpmmd.Load(context.Background(), rpmmd.Source{ID: "x", BaseURLs: []string{dir}}, rpmmd.LoadOptions{Client: quick()})
+			if right && (err != nil || len(m.Packages) != 2) || !right && !errors.Is(err, fetch.ErrDigest) {
+				t.Errorf("%s, right %v: %v", algo, right, err)
+			}
 		}
 	}
 }
