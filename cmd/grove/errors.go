@@ -153,7 +153,10 @@ func hints(err error) []string {
 	var u usageError
 	var protected *compose.ProtectedError
 	var conflict *solve.Conflict
+	var files *compose.FileConflicts
 	switch {
+	case errors.As(err, &files):
+		return []string{"nothing was changed; leave one of the packages out, or exchange the base's with `grove override`"}
 	case errors.As(err, &conflict) && conflict.Drift:
 		return driftHints(err, conflict)
 	case errors.As(err, &protected):

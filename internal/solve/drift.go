@@ -17,9 +17,9 @@ type drift struct{ old, fit, by, dep int } // by needs dep, which fit has
 
 // Limits of the search for ways out: each round asks the solver once more.
 const (
-	maxOverrideRounds = 6
+	maxOverrideRounds = 4
 	maxFits           = 2
-	maxFitTries       = 8
+	maxFitTries       = 4
 )
 
 // drifts finds the base packages that stand in the way of newer, or older, ones of their own name.
