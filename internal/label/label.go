@@ -186,7 +186,7 @@ func relabel(ctx context.Context, tx *repo.Tx, todo []file) ([]ostree.Checksum, 
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			h, size, content, err := tx.OpenFile(f.from)
+			h, size, content, err := tx.OpenVerified(f.from)
 			if err != nil {
 				return err
 			}

@@ -110,7 +110,7 @@ func (c *refCommit) file(path string, sum ostree.Checksum) (ostree.Checksum, err
 	if got, ok := c.seen[sum]; ok && everywhere {
 		return got, nil
 	}
-	h, size, content, err := c.c.tx.OpenFile(sum)
+	h, size, content, err := c.c.tx.OpenVerified(sum)
 	if err != nil {
 		return sum, err
 	}

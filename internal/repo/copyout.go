@@ -14,7 +14,11 @@ import (
 
 // copy lays out a file with an inode of its own.
 func (c *checkout) copy(dir int, path, name string, sum ostree.Checksum) error {
-	h, size, content, err := c.r.OpenFile(sum)
+	open := c.r.OpenFile
+	if c.r.mode == Archive { // what passes through our hands anyway is verified
+		open = c.r.OpenVerified
+	}
+	h, size, content, err := open(sum)
 	if err != nil {
 		return err
 	}

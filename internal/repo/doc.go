@@ -22,6 +22,7 @@
 // # Invariants
 //
 // An object's name is the checksum of what it holds. Metadata is verified each time it is read, content by Fsck, by
-// pulls and by conversion between modes, never by checkouts that make hard links. Objects are regular files (in bare
+// pulls, by whatever makes another object or a copy of it, but not by checkouts of bare repositories, which make hard
+// links or let the kernel copy. Objects are regular files (in bare
 // repositories a symlink object is a symlink); whatever else lies under an object's name is refused.
 package repo

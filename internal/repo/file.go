@@ -60,9 +60,18 @@ func (r *Repo) OpenFile(c ostree.Checksum) (ostree.FileHeader, int64, io.ReadClo
 }
 
 // OpenVerified is OpenFile with a content whose last Read returns ostree.ErrCorrupt instead of io.EOF if header and
-// content are not what the name says.
+// content are not what the name says. A symlink, of which there is nothing to read, is verified at once.
 func (r *Repo) OpenVerified(c ostree.Checksum) (ostree.FileHeader, int64, io.ReadCloser, error) {
 	h, size, content, err := r.OpenFile(c)
+	if err == nil && h.IsSymlink() {
+		var got ostree.Checksum
+		if got, _, err = h.Sum(nil); err == nil && got != c {
+			err = fmt.Errorf("file %s: the symlink has checksum %s: %w", c, got, ostree.ErrCorrupt)
+		}
+		if err != nil {
+			content.Close()
+		}
+	}
 	if err != nil {
 		return h, size, nil, err
 	}
@@ -78,6 +87,9 @@ type verifier struct {
 func (v *verifier) Read(p []byte) (int, error) {
 	n, err := v.ReadCloser.Read(p)
 	v.hash.Write(p[:n])
+	if err != nil && err != io.EOF {
+		return n, fmt.Errorf("file %s: %w", v.want, err)
+	}
 	if err == io.EOF {
 		if got := v.hash.Sum(); got != v.want {
 			err = fmt.Errorf("file %s: header and content have checksum %s: %w", v.want, got, ostree.ErrCorrupt)

@@ -25,3 +25,9 @@ func (tx *Tx) holder(c ostree.Checksum) *Repo {
 	}
 	return &Repo{path: tx.stage.path, mode: tx.r.mode, objects: tx.stage.dir, flat: true, parent: tx.r}
 }
+
+// OpenVerified is Repo.OpenVerified, of what is staged too: for who makes another object of the content, which would else
+// have the damage under a name that fits it.
+func (tx *Tx) OpenVerified(c ostree.Checksum) (ostree.FileHeader, int64, io.ReadCloser, error) {
+	return tx.holder(c).OpenVerified(c)
+}
