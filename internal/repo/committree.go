@@ -4,6 +4,7 @@ package repo
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -60,7 +61,8 @@ func (r *Repo) CommitTree(ctx context.Context, tx *Tx, dir string, o CommitTreeO
 		o.CanonicalPermissions = true
 	}
 	o.NoXattrs = o.NoXattrs || o.CanonicalPermissions || r.set.disableXattrs
-	c := &committer{tx: tx, o: o, batches: make(chan batch, 16)}
+	c := &committer{tx: tx, o: o, batches: make(chan batch, 16), dents: make([]byte, 64<<10)}
+	c.byInode = o.Known != nil && !o.Consume && (o.KnownCanonical || !o.changes()) && listsInodes(int(top.Fd()), dir)
 	var g *errgroup.Group
 	g, c.ctx = errgroup.WithContext(ctx)
 	for range r.workers {
@@ -85,7 +87,6 @@ func (r *Repo) CommitTree(ctx context.Context, tx *Tx, dir string, o CommitTreeO
 // KnownInodes returns a function for CommitTreeOptions.Known that knows every file object of a bare repository by its
 // inode. It costs one listing of objects/, and is right as long as no object is added or removed.
 func (r *Repo) KnownInodes() (func(dev, ino uint64) (ostree.Checksum, bool), error) {
-	known := map[uint64]ostree.Checksum{}
 	var st unix.Stat_t
 	if err := unix.Fstat(r.objdir(), &st); err != nil {
 		return nil, err
@@ -93,15 +94,40 @@ func (r *Repo) KnownInodes() (func(dev, ino uint64) (ostree.Checksum, bool), err
 	if r.mode == Archive {
 		return func(uint64, uint64) (ostree.Checksum, bool) { return ostree.Checksum{}, false }, nil
 	}
-	for b := range 256 {
-		dir := string([]byte{hexDigits[b>>4], hexDigits[b&15]})
-		err := eachInode(filepath.Join(r.path, "objects", dir), func(name string, ino uint64) {
-			if c, t, _, err := ostree.ParseObjectPath(dir + "/" + name); err == nil && t == ostree.TypeFile {
-				known[ino] = c
-			}
+	type entry struct {
+		ino uint64
+		c   ostree.Checksum
+	}
+	var lists [256][]entry
+	var g errgroup.Group
+	g.SetLimit(r.workers)
+	for b := range lists {
+		g.Go(func() error {
+			dir := string([]byte{hexDigits[b>>4], hexDigits[b&15]})
+			return eachInode(filepath.Join(r.path, "objects", dir), func(name string, ino uint64) {
+				digits, ok := strings.CutSuffix(name, ".file")
+				if !ok || len(digits) != 2*len(ostree.Checksum{})-2 {
+					return
+				}
+				e := entry{ino: ino}
+				e.c[0] = byte(b)
+				if _, err := hex.Decode(e.c[1:], []byte(digits)); err == nil {
+					lists[b] = append(lists[b], e)
+				}
+			})
 		})
-		if err != nil {
-			return nil, err
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	n := 0
+	for _, list := range lists {
+		n += len(list)
+	}
+	known := make(map[uint64]ostree.Checksum, n)
+	for _, list := range lists {
+		for _, e := range list {
+			known[e.ino] = e.c
 		}
 	}
 	return func(dev, ino uint64) (ostree.Checksum, bool) {
@@ -115,6 +141,8 @@ type committer struct {
 	ctx     context.Context
 	o       CommitTreeOptions
 	batches chan batch
+	byInode bool       // files are known by what a directory's listing says
+	dents   []byte     // where the walker lists directories
 	mu      sync.Mutex // held while a function of the caller's runs
 }
 
@@ -122,6 +150,7 @@ type committer struct {
 type node struct {
 	path  string
 	dir   *os.File
+	dev   uint64
 	depth int
 	up    *node
 	done  func(ostree.Checksum) // told the dirtree's name
@@ -143,23 +172,15 @@ func (c *committer) walk(n *node) error {
 	}
 	n.users.Store(1)
 	n.left.Store(1)
-	ents, err := n.dir.ReadDir(-1)
-	if err != nil {
+	if err := c.list(n); err != nil {
 		return err
-	}
-	for _, e := range ents {
-		if err := ostree.CheckName(e.Name()); err != nil {
-			return fmt.Errorf("%s: %w", n.path, err)
-		}
-		if e.IsDir() {
-			n.tree.Dirs = append(n.tree.Dirs, ostree.TreeDir{Name: e.Name()})
-		} else {
-			n.tree.Files = append(n.tree.Files, ostree.TreeFile{Name: e.Name()})
-		}
 	}
 	slices.SortFunc(n.tree.Files, func(a, b ostree.TreeFile) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(n.tree.Dirs, func(a, b ostree.TreeDir) int { return strings.Compare(a.Name, b.Name) })
 	for from := 0; from < len(n.tree.Files); from += fileBatch {
+		if !slices.ContainsFunc(n.tree.Files[from:min(from+fileBatch, len(n.tree.Files))], unknown) {
+			continue
+		}
 		n.users.Add(1)
 		n.left.Add(1)
 		select {
@@ -175,6 +196,44 @@ func (c *committer) walk(n *node) error {
 	}
 	c.release(n)
 	return c.settle(n)
+}
+
+// unknown reports whether a file is still to be read.
+func unknown(f ostree.TreeFile) bool { return f.Checksum.IsZero() }
+
+// list reads what a directory holds. Files that are known by their inode, where nothing more is to be asked about them, have
+// their checksums then.
+func (c *committer) list(n *node) error {
+	fd := int(n.dir.Fd())
+	var bad error
+	err := eachDirent(fd, c.dents, func(e dirent) {
+		if err := ostree.CheckName(e.name); err != nil && bad == nil {
+			bad = fmt.Errorf("%s: %w", n.path, err)
+		}
+		if e.kind == unix.DT_UNKNOWN {
+			var st unix.Stat_t
+			if err := unix.Fstatat(fd, e.name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil && bad == nil {
+				bad = &os.PathError{Op: "stat", Path: join(n.path, e.name), Err: err}
+			}
+			e.kind = byte(st.Mode & unix.S_IFMT >> 12)
+		}
+		if e.kind == unix.DT_DIR {
+			n.tree.Dirs = append(n.tree.Dirs, ostree.TreeDir{Name: e.name})
+			return
+		}
+		f := ostree.TreeFile{Name: e.name}
+		if c.byInode {
+			var ok bool
+			if f.Checksum, ok = c.o.Known(n.dev, e.ino); ok {
+				c.tx.stats.hits.Add(1)
+			}
+		}
+		n.tree.Files = append(n.tree.Files, f)
+	})
+	if err == nil {
+		err = bad
+	}
+	return err
 }
 
 // descend goes into directory i of n.
@@ -202,6 +261,7 @@ func (c *committer) dirMeta(n *node) (ostree.Checksum, error) {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return ostree.Checksum{}, err
 	}
+	n.dev = st.Dev
 	s, keep := c.stat(n.path, &st)
 	if !keep {
 		return ostree.Checksum{}, nil
@@ -244,6 +304,9 @@ func (c *committer) work() error {
 				return err
 			}
 			f := &b.n.tree.Files[i]
+			if !unknown(*f) {
+				continue
+			}
 			var err error
 			if f.Checksum, err = c.file(b.n, f.Name, *buf); err != nil {
 				return fmt.Errorf("%s: %w", join(b.n.path, f.Name), err)
@@ -415,12 +478,5 @@ func eachInode(path string, f func(name string, ino uint64)) error {
 		return &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	defer unix.Close(fd)
-	buf := make([]byte, 64<<10)
-	for {
-		n, err := unix.Getdents(fd, buf)
-		if err != nil || n <= 0 {
-			return err
-		}
-		parseDirents(buf[:n], f)
-	}
+	return eachDirent(fd, make([]byte, 64<<10), func(e dirent) { f(e.name, e.ino) })
 }
