@@ -21,7 +21,7 @@ import (
 
 // Limits of the small files of a remote. Flathub's summary is 10 MiB.
 const (
-	maxSummary    = 64 << 20
+	maxSummary    = 32 << 20
 	maxSmall      = 1 << 20
 	maxMirrors    = 32
 	maxCommitMeta = 1 << 20
