@@ -60,3 +60,20 @@ func TestRpmdbFormats(t *testing.T) {
 		}
 	}
 }
+
+// What alternatives knows of its links belongs to the deployment, as they do; scriptlets find it where it always was.
+func TestAlternativesState(t *testing.T) {
+	w := copse(t)
+	t.Parallel()
+	p := w.place(t)
+	p.source(t, "alternatives", fixture.Spec{Name: "alternatives", Files: []fixture.File{{Path: "/var/lib/alternatives", Dir: true, Mode: 0o755}}},
+		fixture.Spec{Name: "ed", Requires: []string{"alternatives"}, Scripts: []fixture.Script{{Kind: "post", Prog: "<lua>",
+			Body: `local f = io.open("/var/lib/alternatives/editor", "w") f:write("auto\n") f:close()`}}})
+	_, tr := p.run(t, manifest.Manifest{Packages: []string{"ed"}}, p.onBase(t, "base"))
+	if got := p.text(t, tr, "usr/etc/alternatives-state/editor"); got != "auto\n" {
+		t.Errorf("state %q", got)
+	}
+	if got := p.text(t, tr, "usr/share/factory/var/lib/alternatives"); got != "[link to ../../etc/alternatives-state]" {
+		t.Errorf("place in /var: %q", got)
+	}
+}

@@ -53,14 +53,32 @@ func unpack(ctx context.Context, b *build) error {
 	if err := b.removeFrom(); err != nil {
 		return err
 	}
-	if err := b.ostreeLayers(); err != nil || b.o.Base != nil {
+	if err := b.ostreeLayers(); err != nil {
 		return err
 	}
 	// Scriptlets already find the links at the top: what they write to /root belongs into /var.
 	edit := b.tree.Edit()
-	err := b.topLevel(edit)
+	if err := b.alternativesLink(edit); err != nil {
+		return err
+	}
+	if b.o.Base == nil {
+		if err := b.topLevel(edit); err != nil {
+			return err
+		}
+	}
 	b.tree = edit.Tree()
-	return err
+	return nil
+}
+
+// alternativesLink leads the tools that manage /etc/alternatives to their state, where a package has a place for it.
+func (b *build) alternativesLink(edit *tree.Editor) error {
+	if _, ok, err := b.tree.Lookup(importer.AlternativesState); err != nil || !ok {
+		return err
+	}
+	if _, ok, err := b.tree.Lookup(importer.AlternativesLink); err != nil || ok {
+		return err
+	}
+	return b.putLink(edit, importer.AlternativesLink, "../../etc/alternatives-state")
 }
 
 // begin opens the transaction and takes the base's tree, or an empty one; once.

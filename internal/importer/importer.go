@@ -29,7 +29,7 @@ import (
 )
 
 // Version of the rules by which packages become trees: raise it when the same package is to give another tree.
-const Version = 2
+const Version = 3
 
 // ErrStale is for package commits of other rules or another program: the package is to be imported anew.
 var ErrStale = errors.New("package was imported by other rules")

@@ -426,7 +426,7 @@ func TestTwoNamesOfOnePlace(t *testing.T) {
 func TestMapPath(t *testing.T) {
 	for in, want := range map[string]string{
 		"/etc/hosts": "usr/etc/hosts", "/etc": "", "/bin/sh": "usr/bin/sh", "/sbin/x": "usr/sbin/x", "/lib64/x": "usr/lib64/x", "/libx32/x": "usr/libx32/x",
-		"/usr/lib/x": "usr/lib/x", "/var/lib/alternatives/x": importer.Factory + "/lib/alternatives/x", "/boot/x": "usr/lib/ostree-boot/x",
+		"/usr/lib/x": "usr/lib/x", "/var/lib/alternatives/x": "usr/etc/alternatives-state/x", "/var/lib/alternatives": "usr/etc/alternatives-state", "/var/lib/alternatives2": importer.Factory + "/lib/alternatives2", "/boot/x": "usr/lib/ostree-boot/x",
 		"/opt/a/b": "usr/lib/opt/a/b", "/root/x": importer.Factory + "/roothome/x", "/usr/local/x": importer.Factory + "/usrlocal/x",
 		"/var/run/x": "", "/run/x": "", "/usr/share/rpm/x": "", "/usr/share/rpmlint": "usr/share/rpmlint", "/": "", "/../../etc/x": "usr/etc/x",
 		"/bin": "bin", "/data/x": "", "relative": "relative",

@@ -98,8 +98,21 @@ func mapVar(rest string, typ uint32) mapped {
 	case at != "" && typ == typeDir:
 		return mapped{}
 	}
+	if rest == alternatives || strings.HasPrefix(rest, alternatives+"/") {
+		return mapped{path: AlternativesState + strings.TrimPrefix(rest, alternatives)}
+	}
 	return mapped{path: Factory + "/" + rest}
 }
+
+// alternatives is where the tools of that name keep, below /var, what they know of the links in /etc/alternatives.
+const alternatives = "lib/alternatives"
+
+// AlternativesState is where a tree has that: beside the links, so that both belong to a deployment and are merged with it. Compose
+// leads AlternativesLink there.
+const (
+	AlternativesState = "usr/etc/alternatives-state"
+	AlternativesLink  = Factory + "/" + alternatives
+)
 
 // mapTop is the rule for the entries of the top level itself: directories that are known, and links.
 func mapTop(clean string, typ uint32) mapped {
