@@ -192,6 +192,9 @@ func (b *build) loadSources(ctx context.Context) (dead []string, err error) {
 		})
 		if err == nil {
 			b.sources = append(b.sources, md)
+			for _, w := range md.Warnings { // groups that cannot be read: what asks for one will fail
+				b.warn("source %s: %s", src.ID, w)
+			}
 			continue
 		}
 		if ctx.Err() != nil || !rpmmd.Unavailable(err) || diskFault(err) {
