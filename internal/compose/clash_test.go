@@ -247,6 +247,17 @@ func TestThroughLinks(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "tool conflicts between attempted installs of") {
 		t.Errorf("two tools: %v", err)
 	}
+	// Links that lead to themselves, once and many times, end in a refusal and not in an endless search.
+	p.source(t, "loops",
+		fixture.Spec{Name: "loop", Files: []fixture.File{{Path: "/usr/lib/x", Link: "y"}, {Path: "/usr/lib/y", Link: "x"}, file("/usr/lib/other", "o\n")}},
+		fixture.Spec{Name: "in-loop", Requires: []string{"loop"}, Files: []fixture.File{file("/usr/lib/x/f", "f\n")}},
+		fixture.Spec{Name: "many", Files: []fixture.File{{Path: "/usr/lib/m", Link: strings.Repeat("m/", 1500) + "m"}}},
+		fixture.Spec{Name: "in-many", Requires: []string{"many"}, Files: []fixture.File{file("/usr/lib/m/f", "f\n")}})
+	for pkg, want := range map[string]string{"in-loop": "/usr/lib/", "in-many": "longer than 4096 bytes"} {
+		if _, err := compose.Run(context.Background(), manifest.Manifest{Packages: []string{pkg}}, p.onBase(t, "base")); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", pkg, err)
+		}
+	}
 	// A package of the run brings the link itself.
 	p.source(t, "layout",
 		fixture.Spec{Name: "layout", Requires: []string{"pre:early"}, Files: []fixture.File{{Path: "/usr/lib/new", Dir: true}, {Path: "/usr/lib/old", Link: "new"}}},

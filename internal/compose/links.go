@@ -3,6 +3,7 @@
 package compose
 
 import (
+	"fmt"
 	"path"
 	"slices"
 	"sort"
@@ -12,6 +13,9 @@ import (
 	"grove/internal/ostree"
 	"grove/internal/tree"
 )
+
+// maxPathBytes bounds a path whose links were followed. Source: Linux, include/uapi/linux/limits.h (PATH_MAX).
+const maxPathBytes = 4096
 
 // places says where the files of packages come to lie: a package that has /usr/sbin/x puts x into /usr/bin where
 // /usr/sbin is a link to it, in the base or in another package of the run. rpm does the same when it compares files of
@@ -70,6 +74,9 @@ func (p *places) follow(d string, left int) (string, error) {
 		return "", err
 	}
 	at := strings.TrimPrefix(parent+"/"+path.Base(d), "/")
+	if len(at) > maxPathBytes { // a link to many times itself would grow without end
+		return "", fmt.Errorf("/%.60s...: longer than %d bytes where its links are followed", at, maxPathBytes)
+	}
 	target, ok, err := p.link(at)
 	if err != nil {
 		return "", err

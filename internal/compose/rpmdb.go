@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"grove/internal/ostree"
@@ -90,8 +89,12 @@ func wrongColourStates(h *rpm.Header, states []byte, files []string) ([]byte, er
 	if states == nil {
 		states = make([]byte, len(paths))
 	}
+	gaveWay := map[string]bool{}
+	for _, f := range files {
+		gaveWay[f] = true
+	}
 	for i, p := range paths {
-		if slices.Contains(files, p) {
+		if gaveWay[p] {
 			states[i] = wrongColour
 		}
 	}

@@ -11,9 +11,14 @@
 //
 //  1. Installed packages stay as they are (KeepInstalled), but for those that Remove and Replace name.
 //  2. Every request is fulfilled; hard dependencies, conflicts and obsoletes hold.
-//  3. An excluded package is not there; a source with a lower Priority number wins over others.
+//  3. A package that is excluded, or locked to another version, is not there; a source with a lower Priority number
+//     wins over others.
 //  4. Newer wins over older, the machine's own architecture over a foreign one, a lower Cost over a higher.
 //  5. Weak dependencies come in where they fit, unless NoWeak.
+//
+// Packages that dnf keeps in several versions (kernels) stand beside each other. A plain name also stands for what makes
+// it obsolete. Where there is no answer because Installed and the repos have drifted apart, the Conflict has been tried
+// for ways out: it costs a solve or more, and only then.
 //
 // Ties break by the order of sources and packages in the request, so equal requests give equal plans. The order in
 // which packages go in depends on them alone, not on where they came from.
