@@ -48,10 +48,13 @@ func ok(t testing.TB, err error) {
 	}
 }
 
+// ostreeProgram is the peer.
+var ostreeProgram = "ostree"
+
 // peer runs ostree and returns what it prints.
 func peer(t testing.TB, args ...string) string {
 	t.Helper()
-	out, err := exec.Command("ostree", args...).CombinedOutput()
+	out, err := exec.Command(ostreeProgram, args...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("ostree %s: %v\n%s", strings.Join(args, " "), err, out)
 	}

@@ -107,8 +107,12 @@ func TestPeerAppliesOurDeltas(t *testing.T) {
 // A signature of ours is good to ostree, and one of its to us; a wrong key is not.
 func TestPeerSignedDeltas(t *testing.T) {
 	needPeer(t)
+	if name := os.Getenv("GROVE_OSTREE"); name != "" {
+		defer func(was string) { ostreeProgram = was }(ostreeProgram)
+		ostreeProgram = name
+	}
 	if !strings.Contains(peer(t, "--version"), "sign-ed25519") {
-		need(t, false, "ostree with ed25519")
+		t.Skip("this ostree was built without ed25519 (GROVE_OSTREE names another)")
 	}
 	w := makeWorld(t)
 	n := ostree.DeltaName{To: w.after}
