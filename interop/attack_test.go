@@ -36,15 +36,21 @@ func judgeAttacks(t *testing.T, where, out string) {
 // Root inside a guest cannot write through the hard links of its tree into the repository: not in `run`, with and
 // without the host's network, not with a folder of the host bound, not in a tree that was mounted.
 func TestNobodyWritesThrough(t *testing.T) {
+	for _, kind := range []string{"composefs", "checkout"} {
+		t.Run(kind, func(t *testing.T) { nobodyWritesThrough(t, kind) })
+	}
+}
+
+func nobodyWritesThrough(t *testing.T, kind string) {
 	need(t, "ostree", "unshare", "chroot")
 	w := copse(t)
 	s := newSite(t)
 	s.grove("remote", "add", "dist", "file://"+s.serverOf(w.base), "--no-gpg-verify")
-	s.grove("create", "g", "dist:"+w.Ref, "--install", "hello")
+	s.grove("create", "g", "dist:"+w.Ref, "--install", "hello", "--deploy", kind)
 	s.attacker(filepath.Join(s.root, "guests/g/var/attack"))
 	// A tree that nothing guards falls: the attacker can do what it is for.
 	bare := s.path("bare")
-	tool(t, "sh", "-c", `cp -a "$1/current/root" "$2" && mkdir -p "$2/var" && cp "$1/var/attack" "$2/var/"`, "sh", filepath.Join(s.root, "guests/g"), bare)
+	s.copyTree("g", bare)
 	if out := tool(t, "unshare", "-m", "chroot", bare, "/var/attack"); strings.Count(out, "BROKEN") < 8 {
 		t.Fatalf("the attacker can do little even where nothing is in its way:\n%s", out)
 	}

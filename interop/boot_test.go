@@ -23,7 +23,25 @@ func TestBoot(t *testing.T) {
 	srv := s.path("srv")
 	s.grove("compose", r.manifest, "--repo", srv)
 	s.grove("remote", "add", "dist", "file://"+srv, "--no-gpg-verify")
-	s.grove("create", "mail", "dist:"+r.ref, "--install", "postfix")
+	for _, kind := range []string{"composefs", "checkout"} {
+		t.Run(kind, func(t *testing.T) {
+			s := s
+			s.t = t
+			s.setting(kind)
+			bootedGuest(t, s, r.ref)
+			s.grove("delete", "mail", "--yes")
+		})
+	}
+}
+
+// setting makes all further deployments ones of a kind.
+func (s site) setting(kind string) {
+	s.t.Helper()
+	write(s.t, filepath.Join(s.root, "config.json"), `{"deploy": "`+kind+`"}`)
+}
+
+func bootedGuest(t *testing.T, s site, ref string) {
+	s.grove("create", "mail", "dist:"+ref, "--install", "postfix")
 	s.grove("run", "mail", "--", "systemctl", "add-wants", "multi-user.target", "postfix.service")
 
 	s.grove("run", "mail", "--", "systemctl", "mask", "systemd-networkd-wait-online.service") // there is no network to wait for

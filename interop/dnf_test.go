@@ -170,7 +170,9 @@ func (p *pair) compare(t *testing.T) {
 	t.Helper()
 	theirs := scan(t, p.root, "")
 	guest := filepath.Join(p.site.root, "guests/g")
-	ours := scan(t, filepath.Join(guest, "current/root"), "/var")
+	tree, done := p.site.tree("g")
+	defer done()
+	ours := scan(t, tree, "/var")
 	for f, e := range scan(t, filepath.Join(guest, "var"), "") {
 		f = "/var" + strings.TrimSuffix(f, "/")
 		for _, m := range moved {

@@ -244,7 +244,8 @@ func (tr *tracer) fine(path string) bool {
 			return true
 		}
 	}
-	return regexp.MustCompile(`^(/dev/(null|zero|full|tty|pts/\d+|ptmx)|/proc/(self|thread-self|\d+)/.*|anon_inode:.*|pipe:.*|socket:.*|/memfd:.*|/tmp/systemd-temporary-\w+)$`).MatchString(path)
+	// An image that the kernel does not mount from its file is on a loop device, read-only, as long as it is mounted.
+	return regexp.MustCompile(`^(/dev/(null|zero|full|tty|pts/\d+|ptmx|loop-control|loop\d+)|/proc/(self|thread-self|\d+)/.*|anon_inode:.*|pipe:.*|socket:.*|/memfd:.*|/tmp/systemd-temporary-\w+)$`).MatchString(path)
 }
 
 // The tracer sees what it has to see.

@@ -170,6 +170,14 @@ func (s site) path(parts ...string) string {
 	return filepath.Join(append([]string{s.dir}, parts...)...)
 }
 
+// tree mounts a guest's tree, of whatever kind its deployment is, with its /etc and /var, until done is called.
+func (s site) tree(guest string) (dir string, done func()) {
+	s.t.Helper()
+	dir = s.path("tree-of-" + guest)
+	s.grove("mount", guest, dir)
+	return dir, func() { s.grove("umount", dir) }
+}
+
 // try runs the program and tells how it ended; 128 and more is a signal.
 func (s site) try(args ...string) (stdout, stderr string, code int) {
 	s.t.Helper()

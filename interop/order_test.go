@@ -91,7 +91,9 @@ func TestScriptletOrder(t *testing.T) {
 	write(t, filepath.Join(s.root, "repos.d/talk.repo"), read(t, s.path("talk.repo")))
 	write(t, s.path("guest.yaml"), "base: talk:talk\npackages: [dd]\noverrides: {remove: [cc], replace: [{nevra: aa-2-1.noarch}]}\n")
 	s.grove("apply", "g", s.path("guest.yaml"))
-	got := seen(read(t, filepath.Join(s.root, "guests/g/current/root/usr/lib/order")))
+	tree, done := s.tree("g")
+	defer done()
+	got := seen(read(t, filepath.Join(tree, "usr/lib/order")))
 	want := seen(read(t, log))
 	if got != want {
 		t.Errorf("grove\n%s\nrpm\n%s", got, want)

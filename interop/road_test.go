@@ -165,7 +165,8 @@ func rpmAgrees(s site) {
 	query := func(args ...string) (string, string, int) {
 		return s.try(append([]string{"run", "one", "--", "rpm"}, args...)...)
 	}
-	root := filepath.Join(s.root, "guests/one/current/root")
+	root, done := s.tree("one")
+	defer done()
 	if _, err := os.Stat(filepath.Join(root, "usr/bin/rpm")); err != nil {
 		query = func(args ...string) (string, string, int) {
 			return hostRPM(s.t, "/usr/share/rpm", append([]string{"--root", root}, args...)...)

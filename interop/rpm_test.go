@@ -138,7 +138,9 @@ func TestLayersOnARootOfDnf(t *testing.T) {
 	if out := s.grove("run", "g", "--", "rpm", "-q", "hello", "bash"); !strings.HasPrefix(out, "hello-1.0-1.noarch\nbash-1.0-1.") {
 		t.Errorf("rpm -q said %q", out)
 	}
-	db := filepath.Join(s.root, "guests/g/current/root/usr/share/rpm")
+	tree, done := s.tree("g")
+	defer done()
+	db := filepath.Join(tree, "usr/share/rpm")
 	rpmOn(t, db, "--verifydb")
 	ours, theirs := rpmOn(t, db, "-qa", "--qf", "%{NEVRA}\\n"), rpmOn(t, filepath.Join(root, "usr/lib/sysimage/rpm"), "-qa", "--qf", "%{NEVRA}\\n")
 	have := map[string]bool{}

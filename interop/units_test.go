@@ -19,79 +19,105 @@ func TestUnitsOfTheHost(t *testing.T) {
 	srv := s.path("srv")
 	s.grove("compose", r.manifest, "--repo", srv)
 	s.grove("remote", "add", "dist", "file://"+srv, "--no-gpg-verify")
-	s.grove("create", "mail", "dist:"+r.ref, "--install", "postfix")
+	s.grove("create", "mail", "dist:"+r.ref, "--install", "postfix", "--deploy", "composefs")
+	s.grove("create", "old", "dist:"+r.ref, "--install", "postfix", "--deploy", "checkout")
 	s.grove("create", "host", "dist:"+r.ref)
 	s.grove("run", "host", "--", "systemctl", "mask", "systemd-networkd-wait-online.service")
 	h := s.host("host")
 
-	h.inside("grove service mail postfix@-.service && grove enable mail --network none --private-users && systemctl daemon-reload")
-	h.inside("systemctl start grove-mail-postfix@-.service")
+	for _, guest := range []string{"mail", "old"} {
+		t.Run(guest, func(t *testing.T) { unitsOf(t, h, guest) })
+	}
+	h.inside("grove fsck && test -z \"$(ls /etc/systemd/nspawn)\"")
+	h.stop()
+}
+
+// unitsOf lets the host run a guest with postfix, as a service and as a machine, and takes all of it away again.
+func unitsOf(t *testing.T, host *booted, guest string) {
+	h := typed{host, guest}
+	h.inside("grove service @G postfix@-.service && grove enable @G --network none --private-users && systemctl daemon-reload")
+	h.inside("systemctl start grove-@G-postfix@-.service")
 	smtp := `exec 3<>/dev/tcp/127.0.0.1/25; read -r line <&3; echo "$line"`
 	if got := h.inside(smtp); !strings.HasPrefix(got, "220 ") {
 		t.Errorf("the mail server says %q", got)
 	}
-	if got := h.inside("grove status mail"); !strings.Contains(got, "running") {
+	if got := h.inside("grove status @G"); !strings.Contains(got, "running") {
 		t.Errorf("the service's deployment is not held:\n%s", got)
 	}
-	if out, err := h.try("touch /run/grove-roots/grove-mail-postfix@-/usr/x"); err == nil {
+	if out, err := h.try("touch /run/grove-roots/grove-@G-postfix@-/usr/x"); err == nil {
 		t.Errorf("the mounted tree can be written: %s", out)
 	}
-	h.inside("machinectl start mail")
-	h.until("machinectl status mail && machinectl shell mail /bin/systemctl is-active multi-user.target </dev/null | grep -q ^active")
-	if got := h.inside("cat /proc/$(machinectl show mail -p Leader --value)/uid_map"); strings.HasPrefix(strings.Join(strings.Fields(got), " "), "0 0 ") {
+	h.inside("machinectl start @G")
+	h.until("machinectl status @G && machinectl shell @G /bin/systemctl is-active multi-user.target </dev/null | grep -q ^active")
+	if got := h.inside("cat /proc/$(machinectl show @G -p Leader --value)/uid_map"); strings.HasPrefix(strings.Join(strings.Fields(got), " "), "0 0 ") {
 		t.Errorf("the guest's root is the host's: %s", got)
 	}
 
 	// A change comes with the next start, and what runs keeps its deployment until then.
-	h.inside("grove uninstall mail postfix && grove gc --keep 1")
-	h.inside("set -e; systemctl is-active -q grove-mail-postfix@-.service; " + smtp)
-	h.inside("set -e; grove rollback mail; systemctl restart grove-mail-postfix@-.service; " + smtp)
-	h.inside("machinectl poweroff mail")
-	h.until("! machinectl status mail")
-	h.inside("systemctl stop grove-mail-postfix@-.service")
+	h.inside("grove uninstall @G postfix && grove gc --keep 1")
+	h.inside("set -e; systemctl is-active -q grove-@G-postfix@-.service; " + smtp)
+	h.inside("set -e; grove rollback @G; systemctl restart grove-@G-postfix@-.service; " + smtp)
+	h.inside("machinectl poweroff @G")
+	h.until("! machinectl status @G")
+	h.inside("systemctl stop grove-@G-postfix@-.service")
 	h.until("! grep grove-roots /proc/self/mountinfo")
-	if got := h.inside("grove status mail"); strings.Contains(got, "running") {
+	if got := h.inside("grove status @G"); strings.Contains(got, "running") {
 		t.Errorf("nothing runs, and status says\n%s", got)
 	}
 
 	// With --restart upgrade a change comes at once, and one that the service does not survive is taken back.
-	h.inside("grove service mail postfix@-.service --restart upgrade && systemctl daemon-reload && systemctl start grove-mail-postfix@-.service")
-	began := h.inside("systemctl show -P ActiveEnterTimestampMonotonic grove-mail-postfix@-.service")
-	out, err := h.try("grove uninstall mail postfix")
+	h.inside("grove service @G postfix@-.service --restart upgrade && systemctl daemon-reload && systemctl start grove-@G-postfix@-.service")
+	began := h.inside("systemctl show -P ActiveEnterTimestampMonotonic grove-@G-postfix@-.service")
+	out, err := h.try("grove uninstall @G postfix")
 	if err == nil || !strings.Contains(out, "rolled back to deployment") {
 		t.Errorf("a change that breaks the service: %v\n%s", err, out)
 	}
-	h.inside("set -e; systemctl is-active -q grove-mail-postfix@-.service; " + smtp)
-	if now := h.inside("systemctl show -P ActiveEnterTimestampMonotonic grove-mail-postfix@-.service"); now == began {
+	h.inside("set -e; systemctl is-active -q grove-@G-postfix@-.service; " + smtp)
+	if now := h.inside("systemctl show -P ActiveEnterTimestampMonotonic grove-@G-postfix@-.service"); now == began {
 		t.Error("the service was not started again")
 	}
-	h.inside("grove rollback mail 2 2>&1 | grep 'restart grove-mail-postfix@-.service'") // it is without postfix, and a person asked for it
-	h.inside("systemctl stop grove-mail-postfix@-.service")
-	h.inside("grove disable mail --service grove-mail-postfix@-.service && systemctl daemon-reload && grove rollback mail 1")
+	h.inside("grove rollback @G 2 2>&1 | grep 'restart grove-@G-postfix@-.service'") // it is without postfix, and a person asked for it
+	h.inside("systemctl stop grove-@G-postfix@-.service")
+	h.inside("grove disable @G --service grove-@G-postfix@-.service && systemctl daemon-reload && grove rollback @G 1")
 
 	// The package's own unit as a portable service: under its own name, in the guest's tree, and gone without a trace.
-	h.inside("grove service mail postfix@-.service --portable --profile trusted && systemctl daemon-reload && systemctl start postfix@-.service")
+	h.inside("grove service @G postfix@-.service --portable --profile trusted && systemctl daemon-reload && systemctl start postfix@-.service")
 	h.inside("set -e; " + smtp + "; systemctl show -P RootDirectory postfix@-.service | grep /run/grove")
 	h.inside("systemctl restart postfix@-.service && systemctl stop postfix@-.service")
 	h.until("! grep grove-roots /proc/self/mountinfo")
-	h.inside("grove disable mail --service postfix@-.service && systemctl daemon-reload && test -z \"$(ls /etc/systemd/system.attached)\"")
-	if out, err := h.try("grove service mail postfix@-.service --portable --profile homely"); err == nil {
+	h.inside("grove disable @G --service postfix@-.service && systemctl daemon-reload && test -z \"$(ls /etc/systemd/system.attached)\"")
+	if out, err := h.try("grove service @G postfix@-.service --portable --profile homely"); err == nil {
 		t.Errorf("a profile that there is not: %s", out)
 	}
 
 	// A network of its own: a pair of interfaces, and one on a bridge of the host.
-	h.inside("ip link add grovebr0 type bridge")
-	for network, there := range map[string]string{"veth": "/sys/class/net/ve-mail", "bridge:grovebr0": "/sys/class/net/grovebr0/brif/vb-mail"} {
-		h.inside("grove enable mail --no-boot --network " + network + " && systemctl daemon-reload && machinectl start mail")
+	h.inside("ip link show grovebr0 || ip link add grovebr0 type bridge")
+	for network, there := range map[string]string{"veth": "/sys/class/net/ve-@G", "bridge:grovebr0": "/sys/class/net/grovebr0/brif/vb-@G"} {
+		h.inside("grove enable @G --no-boot --network " + network + " && systemctl daemon-reload && machinectl start @G")
 		h.until("test -e " + there)
-		h.until("nsenter -t $(machinectl show mail -p Leader --value) -n test -e /proc/self && nsenter -t $(machinectl show mail -p Leader --value) -n ip -br link | grep host0")
-		h.inside("machinectl terminate mail")
-		h.until("! machinectl status mail")
+		h.until("nsenter -t $(machinectl show @G -p Leader --value) -n test -e /proc/self && nsenter -t $(machinectl show @G -p Leader --value) -n ip -br link | grep host0")
+		h.inside("machinectl terminate @G")
+		h.until("! machinectl status @G")
 	}
 
-	h.inside("grove disable mail && systemctl daemon-reload && grove fsck && test -z \"$(ls /etc/systemd/nspawn)\"")
-	h.stop()
+	h.inside("grove disable @G && systemctl daemon-reload")
 }
+
+// typed types commands with the name of a guest in the place of @G.
+type typed struct {
+	*booted
+	guest string
+}
+
+func (n typed) inside(command string) string {
+	return n.booted.inside(strings.ReplaceAll(command, "@G", n.guest))
+}
+
+func (n typed) try(command string) (string, error) {
+	return n.booted.try(strings.ReplaceAll(command, "@G", n.guest))
+}
+
+func (n typed) until(command string) { n.booted.until(strings.ReplaceAll(command, "@G", n.guest)) }
 
 // Each command of the manual's chapter is typed on a booted host, in order; one that begins with "! " has to fail.
 func TestTenGuests(t *testing.T) {
@@ -137,13 +163,18 @@ func TestTenGuests(t *testing.T) {
 func (s site) host(guest string, more ...string) *booted {
 	s.t.Helper()
 	root := s.path("host")
-	tool(s.t, "cp", "-a", filepath.Join(s.root, "guests", guest, "current/root/."), root)
-	tool(s.t, "cp", "-a", filepath.Join(s.root, "guests", guest, "var/."), filepath.Join(root, "var"))
-	state := filepath.Join(root, "var/lib/grove")
-	if err := os.MkdirAll(state, 0o755); err != nil {
+	s.copyTree(guest, root)
+	// On a disk: in the container there are no loop devices, and without them images in memory cannot be mounted.
+	state, err := os.MkdirTemp("/var/tmp", "grove-host-")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { os.RemoveAll(state) })
+	if err := os.MkdirAll(filepath.Join(root, "var/lib/grove"), 0o755); err != nil {
 		s.t.Fatal(err)
 	}
 	tool(s.t, "cp", "-a", s.root+"/.", state)
+	more = append(more, "--bind="+state+":/var/lib/grove")
 	for _, file := range strings.Fields(tool(s.t, "dpkg", "-L", "systemd-container")) {
 		if st, err := os.Stat(file); err != nil || !st.Mode().IsRegular() || strings.Contains(file, "/share/doc/") || strings.Contains(file, "/share/man/") {
 			continue
@@ -180,6 +211,14 @@ func (s site) host(guest string, more ...string) *booted {
 	b.start("grove-test-host")
 	b.until("systemctl is-active -q multi-user.target dbus.service")
 	return b
+}
+
+// copyTree copies a guest's tree, with its /etc and /var, of whatever kind its deployment is.
+func (s site) copyTree(guest, to string) {
+	s.t.Helper()
+	at, done := s.tree(guest)
+	defer done()
+	tool(s.t, "cp", "-a", at, to)
 }
 
 // copyTo replaces a file: what was copied from the guest may share its inode with nothing, but is not to be written through.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"grove/internal/deploy"
 	"grove/internal/guest"
 	"grove/internal/machine"
 	"grove/internal/sandbox"
@@ -257,13 +258,23 @@ nothing. Where systemd-analyze is there, its rating is shown before and after.
 
 func (a *app) mount() *cobra.Command {
 	var deployment int
-	cmd := verb("mount NAME DIR", "mount a guest's tree on a folder", `
+	cmd := verb("mount NAME [DIR]", "mount a guest's tree on a folder", `
 The tree is sealed: nobody can write to it. Its /etc and the guest's /var are mounted in it and can be written. What an
-earlier mount left on DIR goes away first. The deployment is kept until grove umount DIR.
+earlier mount left on DIR goes away first. Without DIR it is `+machine.MountPlace+`NAME, which is printed. The deployment is
+kept until grove umount NAME, or DIR.
 
-    grove mount mail /mnt`, cobra.ExactArgs(2), func(_ *cobra.Command, args []string) error {
+    grove mount mail /mnt
+    ls $(grove mount mail)/usr ; grove umount mail`, cobra.RangeArgs(1, 2), func(_ *cobra.Command, args []string) error {
 		e, err := a.guestEnv()
 		if err != nil {
+			return err
+		}
+		if len(args) == 1 {
+			dir := machine.MountPlace + args[0]
+			if err := guest.Mount(e, args[0], deployment, dir); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintln(a.stdout, dir)
 			return err
 		}
 		dir, err := filepath.Abs(args[1])
@@ -277,8 +288,12 @@ earlier mount left on DIR goes away first. The deployment is kept until grove um
 }
 
 func (a *app) umount() *cobra.Command {
-	return verb("umount DIR", "take a mounted tree away", `
-DIR is as it was given to grove mount. Where nothing is mounted, nothing is done.`, cobra.ExactArgs(1), func(_ *cobra.Command, args []string) error {
+	return verb("umount NAME|DIR", "take a mounted tree away", `
+DIR is as it was given to grove mount, NAME where it was given none; a word without a slash is a NAME where that guest is
+mounted so. Where nothing is mounted, nothing is done.`, cobra.ExactArgs(1), func(_ *cobra.Command, args []string) error {
+		if at := machine.MountPlace + args[0]; deploy.ValidName(args[0]) == nil && machine.IsTree(at) {
+			return errors.Join(machine.UnmountTree(at), os.Remove(at))
+		}
 		dir, err := filepath.Abs(args[0])
 		if err != nil {
 			return err

@@ -29,6 +29,12 @@ func TestKill(t *testing.T) {
 	seed := filepath.Join(t.TempDir(), "seed")
 	srv := filepath.Join(t.TempDir(), "srv")
 	mustCopy(t, w.update, srv)
+	if err := os.MkdirAll(seed, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(seed, "config.json"), []byte(`{"deploy": "auto"}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	at := func(args ...string) { mustGrove(t, seed, args...) }
 	// The guest stands on the base of before; the remote has the newer one.
 	at("remote", "add", "copse", "file://"+w.base, "--no-gpg-verify")
@@ -48,6 +54,8 @@ func TestKill(t *testing.T) {
 	for _, v := range []killing{
 		{name: "create", args: []string{"create", "web", "copse:" + w.Ref}},
 		{name: "install", args: []string{"install", "mail", "greeter"}},
+		{name: "install by checkout", args: []string{"install", "mail", "greeter", "--deploy", "checkout"}},
+		{name: "create by checkout", args: []string{"create", "web", "copse:" + w.Ref, "--deploy", "checkout"}},
 		{name: "uninstall", args: []string{"uninstall", "mail", "hello"}},
 		{name: "upgrade", args: []string{"upgrade", "mail"}},
 		{name: "upgrade --stage", args: []string{"upgrade", "mail", "--stage"}},

@@ -157,7 +157,7 @@ func orDash(s string) string {
 func (a *app) status() *cobra.Command {
 	return verb("status [NAME]", "what a guest is made of, and its deployments", `
 With --json: name, base {ref, commit, version}, requested [], deployments [{id, commit, version, created,
-current, pinned, running, packages, layered [], bytes {unique, shared}, damaged}], the newest first. unique is what gc would free with this
+current, pinned, running, packages, layered [], kind, why, sealed, bytes {unique, shared}, damaged}], the newest first. unique is what gc would free with this
 deployment alone, shared what others hold too; damaged says why a deployment
 can not be used as it is, and is left out where it can.`, cobra.MaximumNArgs(1),
 		func(cmd *cobra.Command, args []string) error {

@@ -14,6 +14,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
 
+	"grove/internal/deploy"
 	"grove/internal/fixture"
 	"grove/internal/sandbox"
 )
@@ -127,13 +128,65 @@ func lacking(what string) bool {
 	return err != nil
 }
 
+// TestScripts runs each script; those that make guests with deployments of either kind. The condition [composefs] is true
+// where guests are of that one.
 func TestScripts(t *testing.T) {
+	all, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var plain, guests []string
+	for _, f := range all {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(text, []byte("needs root")) && bytes.Contains(text, []byte("grove create")) {
+			guests = append(guests, f)
+		} else {
+			plain = append(plain, f)
+		}
+	}
+	composefs := os.Getuid() == 0 && supported(t)
+	t.Run("plain", func(t *testing.T) { runScripts(t, plain, "", false) })
+	t.Run("auto", func(t *testing.T) { runScripts(t, guests, deploy.Auto, composefs) })
+	if composefs { // else they are checkouts anyway
+		t.Run("checkout", func(t *testing.T) { runScripts(t, guests, deploy.Checkout, false) })
+	}
+}
+
+// supported tells whether this host can show trees by their images, which it has to where GROVE_CI=1.
+func supported(t *testing.T) bool {
+	s, err := deploy.Open(filepath.Join(t.TempDir(), "state"), deploy.Options{AsRoot: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.Images().Support()
+	if err != nil && os.Getenv("GROVE_CI") == "1" {
+		t.Error(err)
+	}
+	return err == nil
+}
+
+func runScripts(t *testing.T, files []string, kind deploy.Kind, composefs bool) {
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
+		Files:               files,
 		RequireExplicitExec: true,
-		Setup:               func(e *testscript.Env) error { return setUp(copse(t), e) },
-		Cmds:                commands(),
+		Setup: func(e *testscript.Env) error {
+			if err := setUp(copse(t), e); err != nil || kind == "" {
+				return err
+			}
+			root := e.Getenv("GROVE_ROOT")
+			if err := os.MkdirAll(root, 0o755); err != nil {
+				return err
+			}
+			return os.WriteFile(filepath.Join(root, "config.json"), []byte(`{"deploy": "`+string(kind)+`"}`), 0o644)
+		},
+		Cmds: commands(),
 		Condition: func(cond string) (bool, error) {
+			if cond == "composefs" {
+				return composefs, nil
+			}
 			return !lacking(cond), nil
 		},
 	})

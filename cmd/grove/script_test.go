@@ -36,6 +36,7 @@ import (
 //	serve-start DIR            grove serve; $URL is where
 //	mkcopse DIR                a Copse of the script's own, to be damaged; smaller than $COPSE
 //	mkrpm SPEC FILE [unsigned] a package from a few lines of text, signed with Copse's key
+//	mounted GUEST DIR          mount the guest's tree on a folder, until the script ends
 //	tree DIR                   print what lies there: mode, owner, size, path
 //	remember DIR / as-before DIR   nothing below DIR changed since
 //	damage FILE                change one byte in the middle
@@ -46,7 +47,7 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
 		"needs": cmdNeeds, "fails": cmdFails, "server": cmdServer, "update-server": cmdUpdateServer, "serve-start": cmdServeStart,
 		"mkcopse": cmdMkCopse, "mkrpm": cmdMkRPM, "tree": cmdTree, "remember": cmdRemember, "as-before": cmdAsBefore,
-		"damage": cmdDamage, "json": cmdJSON, "hold-lock": cmdHoldLock, "small-disk": cmdSmallDisk,
+		"damage": cmdDamage, "json": cmdJSON, "hold-lock": cmdHoldLock, "mounted": cmdMounted, "small-disk": cmdSmallDisk,
 	}
 }
 
@@ -161,6 +162,12 @@ func cmdServeStart(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("grove serve said %q, no address", line)
 	}
 	ts.Setenv("URL", url)
+}
+
+func cmdMounted(ts *testscript.TestScript, _ bool, args []string) {
+	at := ts.MkAbs(args[1])
+	ts.Check(command(ts, "grove", "mount", args[0], at).Run())
+	ts.Defer(func() { _ = command(ts, "grove", "umount", at).Run() })
 }
 
 func cmdMkCopse(ts *testscript.TestScript, _ bool, args []string) {

@@ -29,6 +29,9 @@ type File struct {
 type Options struct {
 	// Stat tells what a file object is. It is called from several goroutines at once.
 	Stat func(ostree.Checksum) (File, error)
+	// StatAll, if not nil, is asked instead of Stat, once for all of an image: it calls put for each of the sums, from
+	// several goroutines at once.
+	StatAll func(ctx context.Context, sums []ostree.Checksum, put func(i int, f File)) error
 	// Canonical makes the image that mkcomposefs and libostree would make: with whiteouts for the folders of objects in
 	// the root. Such an image can not have others stacked on it: redirects of those end at the whiteouts.
 	Canonical bool
@@ -89,6 +92,10 @@ type builder struct {
 	o       Options
 	slots   chan struct{} // one for each further goroutine
 	entries atomic.Int64
+
+	mu    sync.Mutex
+	nodes []*node // of files that StatAll will be asked for
+	sums  []ostree.Checksum
 }
 
 func newBuilder(ctx context.Context, src tree.Source, o Options) *builder {
@@ -108,7 +115,28 @@ func (b *builder) tree(root tree.Root) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	return n, b.fill(n, root.Tree, 0)
+	if err := b.fill(n, root.Tree, 0); err != nil {
+		return nil, err
+	}
+	return n, b.statAll()
+}
+
+// later notes files for statAll.
+func (b *builder) later(nodes []*node, files []ostree.TreeFile) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.nodes = append(b.nodes, nodes...)
+	for _, f := range files {
+		b.sums = append(b.sums, f.Checksum)
+	}
+}
+
+// statAll completes the files that were noted.
+func (b *builder) statAll() error {
+	if len(b.sums) == 0 {
+		return nil
+	}
+	return b.o.StatAll(b.ctx, b.sums, func(i int, f File) { b.nodes[i].dress(b.sums[i], f) })
 }
 
 func (b *builder) dirNode(name string, meta ostree.Checksum, parent *node) (*node, error) {
@@ -122,28 +150,34 @@ func (b *builder) dirNode(name string, meta ostree.Checksum, parent *node) (*nod
 }
 
 func (b *builder) fileNode(name string, c ostree.Checksum, parent *node) (*node, error) {
+	n := &node{name: name, nlink: 1, parent: parent}
+	if b.o.StatAll != nil {
+		b.later([]*node{n}, []ostree.TreeFile{{Name: name, Checksum: c}})
+		return n, nil
+	}
 	f, err := b.o.Stat(c)
 	if err != nil {
 		return nil, err
 	}
-	n := &node{name: name, mode: f.Header.Mode, uid: f.Header.UID, gid: f.Header.GID, nlink: 1, parent: parent,
-		target: f.Header.Symlink}
+	n.dress(c, f)
+	return n, nil
+}
+
+// dress gives a file what is known of its object.
+func (n *node) dress(c ostree.Checksum, f File) {
+	n.mode, n.uid, n.gid, n.target = f.Header.Mode, f.Header.UID, f.Header.GID, f.Header.Symlink
 	n.addXattrs(f.Header.Xattrs)
-	if !n.isRegular() {
-		return n, nil
+	if !n.isRegular() || f.SizeBytes == 0 {
+		return
 	}
 	n.sizeBytes = uint64(f.SizeBytes)
-	if f.SizeBytes == 0 {
-		return n, nil
+	if n.content = f.Content; n.content != nil {
+		return
 	}
-	n.content = f.Content
-	if n.content == nil {
-		n.object = ostree.ObjectPath(c, ostree.TypeFile, false)
-		if f.Digest != nil {
-			n.digest = f.Digest[:]
-		}
+	n.object = ostree.ObjectPath(c, ostree.TypeFile, false)
+	if f.Digest != nil {
+		n.digest = f.Digest[:]
 	}
-	return n, nil
 }
 
 // fill gives a directory what it holds, its subdirectories in other goroutines where there are free ones.
@@ -159,12 +193,8 @@ func (b *builder) fill(n *node, sum ostree.Checksum, depth int) error {
 		return err
 	}
 	n.children = make([]*node, 0, len(t.Files)+len(t.Dirs)+1)
-	for _, f := range t.Files {
-		c, err := b.fileNode(f.Name, f.Checksum, n)
-		if err != nil {
-			return fmt.Errorf("%s: %w", f.Name, err)
-		}
-		n.children = append(n.children, c)
+	if err := b.files(n, t.Files); err != nil {
+		return err
 	}
 	w := b.wait()
 	for _, d := range t.Dirs {
@@ -180,6 +210,27 @@ func (b *builder) fill(n *node, sum ostree.Checksum, depth int) error {
 		return err
 	}
 	sortNodes(n.children)
+	return nil
+}
+
+// files gives a directory its files.
+func (b *builder) files(n *node, files []ostree.TreeFile) error {
+	if b.o.StatAll != nil {
+		nodes := make([]node, len(files))
+		for i, f := range files {
+			nodes[i] = node{name: f.Name, nlink: 1, parent: n}
+			n.children = append(n.children, &nodes[i])
+		}
+		b.later(n.children, files)
+		return nil
+	}
+	for _, f := range files {
+		c, err := b.fileNode(f.Name, f.Checksum, n)
+		if err != nil {
+			return fmt.Errorf("%s: %w", f.Name, err)
+		}
+		n.children = append(n.children, c)
+	}
 	return nil
 }
 
@@ -229,7 +280,10 @@ func (b *builder) layer(base, top tree.Root) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	return n, b.change(n, base.Tree, top.Tree, 0)
+	if err := b.change(n, base.Tree, top.Tree, 0); err != nil {
+		return nil, err
+	}
+	return n, b.statAll()
 }
 
 // whiteout hides a name of the layers below.

@@ -119,31 +119,52 @@ func (m *image) order(root *node) {
 // share finds the attributes that several inodes have. Their order is that of names, then lengths, then values, all
 // descending.
 func (m *image) share() {
-	type use struct {
-		x      xattr
-		count  int
-		offset int64
-	}
-	uses := map[string]*use{}
+	uses := make([]use, 0, len(m.nodes))
+	known := make(map[string]int32, len(m.nodes))
 	var key []byte
-	find := func(x xattr) (*use, bool) {
-		key = append(append(append(key[:0], x.name...), 0), x.value...)
-		u, ok := uses[string(key)]
-		return u, ok
-	}
 	for _, n := range m.nodes {
-		for _, x := range n.xattrs {
-			if u, ok := find(x); ok {
-				u.count++
-			} else {
-				uses[string(key)] = &use{x: x, count: 1}
+		for i := range n.xattrs {
+			x := &n.xattrs[i]
+			key = append(key[:0], x.value...)
+			if x.name != redirectXattr { // that of nearly all, by its value alone; no other key ends in a name with a NUL before
+				key = append(append(key, 0), x.name...)
+			}
+			at, ok := known[string(key)]
+			if !ok {
+				at = int32(len(uses))
+				uses = append(uses, use{x: *x})
+				known[string(key)] = at
+			}
+			uses[at].count++
+			x.use = at
+		}
+	}
+	m.placeShared(uses)
+	for _, n := range m.nodes {
+		taken := 0
+		for i := range n.xattrs {
+			x := &n.xattrs[i]
+			x.shared = -1
+			if u := &uses[x.use]; u.count > 1 && taken < maxShared {
+				x.shared = u.offset
+				taken++
 			}
 		}
 	}
+}
+
+// use is an attribute and how many inodes have it.
+type use struct {
+	x      xattr
+	count  int
+	offset int64
+}
+
+func (m *image) placeShared(uses []use) {
 	var list []*use
-	for _, u := range uses {
-		if u.count > 1 {
-			list = append(list, u)
+	for i := range uses {
+		if uses[i].count > 1 {
+			list = append(list, &uses[i])
 		}
 	}
 	slices.SortFunc(list, func(a, b *use) int {
@@ -159,16 +180,6 @@ func (m *image) share() {
 		u.offset = m.sharedSize
 		m.shared = append(m.shared, u.x)
 		m.sharedSize += entrySize(u.x)
-	}
-	for _, n := range m.nodes {
-		taken := 0
-		for i := range n.xattrs {
-			n.xattrs[i].shared = -1
-			if u, _ := find(n.xattrs[i]); u.count > 1 && taken < maxShared {
-				n.xattrs[i].shared = u.offset
-				taken++
-			}
-		}
 	}
 }
 

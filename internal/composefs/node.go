@@ -78,6 +78,7 @@ type xattr struct {
 	name   string
 	value  []byte
 	shared int64 // byte offset among the shared ones, or -1
+	use    int32 // while those are looked for: which one it is
 }
 
 func (n *node) isDir() bool     { return n.mode&typeMask == typeDir }

@@ -54,14 +54,14 @@ func Stat(o Objects, verity, inline bool) func(ostree.Checksum) (File, error) {
 // Stater is what a repository offers that knows of a file object without opening it.
 type Stater interface {
 	StatFile(ostree.Checksum) (ostree.FileHeader, int64, error)
+	StatFiles(ctx context.Context, sums []ostree.Checksum, put func(i int, h ostree.FileHeader, sizeBytes int64)) error
 }
 
-// Names makes the function Stat of Options for images whose files are all redirects, held against nothing.
-func Names(s Stater) func(ostree.Checksum) (File, error) {
-	return func(c ostree.Checksum) (File, error) {
-		h, size, err := s.StatFile(c)
-		return File{Header: h, SizeBytes: size}, err
-	}
+// Names are Options for images whose files are all redirects, held against nothing.
+func Names(s Stater) Options {
+	return Options{StatAll: func(ctx context.Context, sums []ostree.Checksum, put func(int, File)) error {
+		return s.StatFiles(ctx, sums, func(i int, h ostree.FileHeader, size int64) { put(i, File{Header: h, SizeBytes: size}) })
+	}}
 }
 
 // KeyDigest is where a commit carries the digest of its canonical image.

@@ -44,6 +44,9 @@ func (s *Store) Check(ctx context.Context) ([]string, error) {
 			}
 		}
 	}
+	if some, err := s.images.Leftovers(false); err != nil || some {
+		c.add("images: left over: %v", err)
+	}
 	for r := range refs {
 		if _, _, ok := parseRef(r); ok && !known[r] {
 			c.add("ref %s: holds no deployment", r)

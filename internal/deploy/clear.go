@@ -45,6 +45,9 @@ func (s *Store) leftovers() (bool, error) {
 			}
 		}
 	}
+	if some, err := s.images.Leftovers(false); some || err != nil {
+		return some, err
+	}
 	refs, err := s.refs()
 	if err != nil {
 		return false, err
@@ -82,6 +85,9 @@ func (s *Store) clear() error {
 		if err != nil {
 			return err
 		}
+	}
+	if _, err := s.images.Leftovers(true); err != nil {
+		return err
 	}
 	refs, err := s.refs()
 	if err != nil {

@@ -5,11 +5,15 @@
 //
 // It does not decide what is in a tree (compose), does not check trees out (repo) and runs nothing (machine).
 //
-//	ROOT/repo/  ROOT/cache/  ROOT/.lock
+//	ROOT/repo/  ROOT/cache/  ROOT/images/  ROOT/config.json  ROOT/.lock
 //	ROOT/guests/NAME/current          -> deployments/ID; its swap is the one commit point
 //	ROOT/guests/NAME/manifest.yaml    -> current/manifest.yaml
 //	ROOT/guests/NAME/var/             the guest's /var
-//	ROOT/guests/NAME/deployments/ID/  root/ manifest.yaml lock.json deployment.json scripts.log .running
+//	ROOT/guests/NAME/deployments/ID/  root/ images/ manifest.yaml lock.json deployment.json scripts.log .running
+//
+// A deployment is of one of two kinds. Of a checkout, root/ is the tree. Of composefs, images/ has the image of its base,
+// a hard link to the one in ROOT/images that all guests on that base share, and perhaps one of what stands on it, and
+// root/ has nothing but etc/: the tree is mounted where it is used.
 //
 // # States of a deployment
 //
@@ -33,6 +37,6 @@
 //
 // Each deployment is held by the ref grove/guest/NAME/ID, and its base by grove/base/NAME/ID where that is another
 // commit. Numbers are never used twice. Regular files of root/ outside etc are hard links into the repo and never
-// written. Nothing that lies in a guest's /etc or /var is followed out of it: each step is taken relative to an open
+// written; images have the digests that deployment.json says. Nothing that lies in a guest's /etc or /var is followed out of it: each step is taken relative to an open
 // directory, without following links. Check states all of this.
 package deploy

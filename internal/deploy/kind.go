@@ -18,6 +18,7 @@ import (
 	"grove/internal/ostree"
 	"grove/internal/sandbox"
 	"grove/internal/tree"
+	"grove/internal/verity"
 )
 
 // Kind says how a deployment's tree lies on disk.
@@ -175,6 +176,20 @@ func mountOf(dir string, images []imageRecord, objects []string, sealed bool) sa
 // mountName is what the kernel's table of mounts says of a deployment's tree.
 func mountName(dir string) string { return "grove:" + dir }
 
+// ImagesThere tells whether the images that the tree is shown by are there; Check measures them.
+func (d Deployment) ImagesThere() error {
+	for _, i := range d.images {
+		st, err := os.Lstat(filepath.Join(d.dir, i.File))
+		if err != nil {
+			return err
+		}
+		if !st.Mode().IsRegular() {
+			return fmt.Errorf("%s: no regular file", filepath.Join(d.dir, i.File))
+		}
+	}
+	return nil
+}
+
 // OpenTree opens the tree, with the deployment's own /etc, to read files of it. Of kind Composefs it is mounted for
 // this process until the result is closed; the name of the result leads to it, but not for who takes links apart.
 //
@@ -189,7 +204,7 @@ func openTree(root string, m *sandbox.Image) (*os.File, error) {
 	return m.Open()
 }
 
-// openDirs opens the tree as a merge of /etc needs it.
+// openDir opens the tree as a merge of /etc needs it.
 func (d Deployment) openDir() (dir, error) {
 	f, err := d.OpenTree()
 	if err != nil {
@@ -248,6 +263,15 @@ func (st *Staged) Mount() (*sandbox.Image, error) {
 	return &m, nil
 }
 
+// measured holds what the kernel measures of a sealed file against its digest.
+func measured(f *os.File, want string) error {
+	got, err := verity.Measure(f)
+	if err == nil && hex.EncodeToString(got) != want {
+		err = fmt.Errorf("fs-verity measures %x, want %s", got, want)
+	}
+	return err
+}
+
 // checkImages holds the images of a deployment against their digests.
 func (c *checker) checkImages(where string, d *Deployment) {
 	for _, i := range d.images {
@@ -257,6 +281,9 @@ func (c *checker) checkImages(where string, d *Deployment) {
 			continue
 		}
 		got, err := composefs.MeasureVerity(f)
+		if err == nil && d.Sealed {
+			err = measured(f, i.Digest)
+		}
 		f.Close()
 		if err != nil {
 			c.add("%s: %s: %v", where, i.File, err)

@@ -84,7 +84,7 @@ func (g *Guest) Finalize(ctx context.Context, before func() error) (Report, erro
 	if err := before(); err != nil {
 		return r, fmt.Errorf("finalize deployment %d of guest %s: %w", d.ID, g.name, err)
 	}
-	if r.VarFilled, err = g.store.fillVar(tree, g.VarDir()); err != nil {
+	if r.VarFilled, err = g.store.fillVar(tree, g.VarDir(), true); err != nil {
 		return r, fmt.Errorf("finalize deployment %d of guest %s: fill /var: %w", d.ID, g.name, err)
 	}
 	if err := g.SetCurrent(ctx, d.ID); err != nil {

@@ -155,6 +155,12 @@ func (st *Staged) finish(ctx context.Context, f Final, r *Report) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	first := f.MergeFrom == nil && !f.Later
+	if first { // nobody knows this guest yet, nor its /var: one sync is enough for all
+		if err := st.fillVar(tree, r, false); err != nil {
+			return err
+		}
+	}
 	if err := durable.SyncFS(st.dir); err != nil {
 		return err
 	}
@@ -163,14 +169,21 @@ func (st *Staged) finish(ctx context.Context, f Final, r *Report) error {
 			return err
 		}
 	}
-	if !f.Later {
-		filled, err := g.store.fillVar(tree, g.VarDir())
-		r.VarFilled = filled
-		if err != nil {
-			return fmt.Errorf("fill /var: %w", err)
+	if !f.Later && !first {
+		if err := st.fillVar(tree, r, true); err != nil {
+			return err
 		}
 	}
 	return st.publish(f)
+}
+
+func (st *Staged) fillVar(tree dir, r *Report, synced bool) error {
+	filled, err := st.guest.store.fillVar(tree, st.guest.VarDir(), synced)
+	r.VarFilled = filled
+	if err != nil {
+		return fmt.Errorf("fill /var: %w", err)
+	}
+	return nil
 }
 
 // write puts everything of the deployment beside its root.

@@ -48,7 +48,7 @@ func Open(root string, o Options) (*Store, error) {
 	if err := s.openRepo(); err != nil {
 		return nil, fmt.Errorf("open state root %s: %w", root, err)
 	}
-	s.images = image.New(s.repo, filepath.Join(s.CacheDir(), "images"))
+	s.images = image.New(s.repo, filepath.Join(s.root, "images"))
 	if some, err := s.leftovers(); err != nil || !some {
 		return s, err
 	}

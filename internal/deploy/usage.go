@@ -159,7 +159,7 @@ func (s *Store) folderBytes(deployment string) (sum int64) {
 			return nil
 		}
 		if filepath.Dir(path) == filepath.Join(dir, imagesDir) && linksOf(path) == 2 {
-			var st unix.Stat_t // the second link is the cache's, which counts for nobody
+			var st unix.Stat_t // the second link is that of the images kept for all, which count for nobody
 			_ = unix.Lstat(path, &st)
 			sum += st.Blocks * 512
 			return nil

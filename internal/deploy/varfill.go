@@ -23,10 +23,11 @@ const fillTmp = ".grove-tmp-fill"
 func (s *Store) copier() copier { return copier{owners: s.o.AsRoot && os.Geteuid() == 0} }
 
 // fillVar brings into /var what the tree's factory has and /var lacks. Nothing that is there is changed, and no link
-// that lies there is followed: /var belongs to the guest, who may be hostile and at work meanwhile.
+// that lies there is followed: /var belongs to the guest, who may be hostile and at work meanwhile. Without synced the
+// caller brings all of it to disk.
 //
 //	shape   the paths of what was made, sorted; of a new directory with its content each entry
-func (s *Store) fillVar(tree dir, varDir string) ([]string, error) {
+func (s *Store) fillVar(tree dir, varDir string, synced bool) ([]string, error) {
 	factory, err := tree.walkTo("usr/share/factory/var")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -40,7 +41,7 @@ func (s *Store) fillVar(tree dir, varDir string) ([]string, error) {
 		return nil, err
 	}
 	defer to.Close()
-	f := filler{copier: s.copier()}
+	f := filler{copier: s.copier(), synced: synced}
 	err = f.fill(factory, to, "", 0)
 	sort.Strings(f.made)
 	return f.made, err
@@ -48,7 +49,8 @@ func (s *Store) fillVar(tree dir, varDir string) ([]string, error) {
 
 type filler struct {
 	copier
-	made []string
+	synced bool
+	made   []string
 }
 
 func (f *filler) fill(from, to dir, prefix string, depth int) error {
@@ -73,7 +75,7 @@ func (f *filler) fill(from, to dir, prefix string, depth int) error {
 			return fmt.Errorf("%s: %w", path.Join(prefix, name), err)
 		}
 	}
-	if len(f.made) == before {
+	if len(f.made) == before || !f.synced {
 		return nil
 	}
 	return durable.SyncDirFD(to.fd(), to.name)
@@ -165,6 +167,9 @@ func (f *filler) content(from, to dir, name string, n node) error {
 	}
 	if err := f.dress(dst, src, n); err != nil {
 		return err
+	}
+	if !f.synced {
+		return nil
 	}
 	return durable.SyncFile(dst)
 }

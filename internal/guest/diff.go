@@ -43,15 +43,6 @@ type FileChange struct {
 	Kind string `json:"kind"` // added, removed, modified
 }
 
-// Installed reads what is installed in a root.
-func Installed(root string) ([]rpm.NEVRA, error) {
-	headers, err := installedHeaders(root)
-	if err != nil {
-		return nil, err
-	}
-	return nevras(headers), nil
-}
-
 // installedHeaders are the headers of a root's rpmdb; none where there is no rpmdb.
 func installedHeaders(root string) ([]*rpm.Header, error) {
 	for _, place := range compose.RpmdbPlaces() {

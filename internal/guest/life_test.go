@@ -137,7 +137,7 @@ func TestManifestWithoutPackages(t *testing.T) {
 			if _, err := guest.Apply(ctx, e, "mail", tc.m, guest.Options{}); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := os.Lstat(filepath.Join(currentRoot(t, e, "mail"), tc.path)); err != nil {
+			if _, err := os.Lstat(filepath.Join(currentTree(t, e, "mail"), tc.path)); err != nil {
 				t.Error(err)
 			}
 			if c, err := guest.Apply(ctx, e, "mail", tc.m, guest.Options{}); err != nil || !c.Unchanged {
@@ -152,7 +152,7 @@ func TestManifestWithoutPackages(t *testing.T) {
 		if _, err := guest.Apply(ctx, e, "mail", m, guest.Options{}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := os.Lstat(filepath.Join(currentRoot(t, e, "mail"), "usr/lib/motd.d/copse")); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(filepath.Join(currentTree(t, e, "mail"), "usr/lib/motd.d/copse")); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("the file is there: %v", err)
 		}
 	})

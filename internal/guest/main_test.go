@@ -264,3 +264,22 @@ func currentRoot(t testing.TB, e guest.Env, name string) string {
 	}
 	return d.Root()
 }
+
+// currentTree is where this test can look at the tree of the current deployment, whatever kind it has.
+func currentTree(t testing.TB, e guest.Env, name string) string {
+	t.Helper()
+	g, err := e.Store.Guest(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := g.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := d.OpenTree()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f.Name()
+}

@@ -13,6 +13,7 @@ import (
 	"grove/internal/compose"
 	"grove/internal/deploy"
 	"grove/internal/durable"
+	"grove/internal/image"
 	"grove/internal/manifest"
 	"grove/internal/ostree"
 	"grove/internal/repo"
@@ -287,10 +288,7 @@ func (e Env) compose(ctx context.Context, g *deploy.Guest, cur *deploy.Deploymen
 		Newest: in.options.Pull && cur != nil, Refresh: in.options.Refresh, Offline: e.Offline, NoGPGCheck: e.NoGPGCheck, Solve: e.Solve, Progress: e.Progress,
 	}
 	if in.kind == deploy.Composefs {
-		o.Checkout = ""
-		if images := e.Store.Images(); images.SupportScratch() == nil {
-			o.Images = images
-		}
+		o.Checkout, o.Images = "", e.scratchImages()
 	}
 	if cur != nil {
 		o.Unchanged = func(inputs string) bool {
@@ -317,6 +315,14 @@ func (e Env) compose(ctx context.Context, g *deploy.Guest, cur *deploy.Deploymen
 		return compose.Run(ctx, m, o)
 	}
 	return e.bare(ctx, cur, in.options.sameIntent(cur, m), o)
+}
+
+// scratchImages are what scriptlets see trees by; nil where this host can not show them so.
+func (e Env) scratchImages() *image.Store {
+	if images := e.Store.Images(); images.SupportScratch() == nil {
+		return images
+	}
+	return nil
 }
 
 // bare is a guest without layers: its commit is the base's own.

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"grove/internal/compose"
+	"grove/internal/deploy"
 	"grove/internal/durable"
 	"grove/internal/manifest"
 	"grove/internal/ostree"
@@ -131,6 +132,9 @@ func (e Env) composeOptions(ctx context.Context, m manifest.Manifest, dir string
 	co := compose.Options{
 		Repo: e.Store.Repo(), CacheDir: e.Store.CacheDir(), Client: e.Client, Ref: m.Ref, Refresh: o.Refresh, Offline: e.Offline,
 		NoGPGCheck: o.NoGPGCheck, Solve: e.Solve, Progress: e.Progress,
+	}
+	if kind, err := e.Store.Choose(""); err == nil && kind.Kind == deploy.Composefs {
+		co.Images = e.scratchImages()
 	}
 	co.ReadFile = func(name string) ([]byte, error) { return readIn(dir, name, maxAddedFile) }
 	co.ReadKey = func(u string) ([]byte, error) { return e.readHostKey(ctx, u) }

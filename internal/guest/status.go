@@ -180,6 +180,9 @@ func (e Env) describe(d deploy.Deployment) Deployment {
 	for _, p := range l.Packages {
 		out.Layered = append(out.Layered, p.NEVRA)
 	}
+	if err := d.ImagesThere(); err != nil && out.Damaged == "" {
+		out.Damaged = fmt.Sprintf("images: %v", err)
+	}
 	installed, err := e.installed(d)
 	if err == nil && len(installed) == 0 {
 		err = e.wantsNoPackages(d)

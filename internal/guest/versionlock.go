@@ -25,7 +25,7 @@ func LocksFor(e Env, name string, words []string, exclude bool) ([]string, error
 	if err != nil {
 		return nil, err
 	}
-	have, err := Installed(d.Root())
+	have, err := e.installed(*d)
 	if err != nil {
 		return nil, err
 	}

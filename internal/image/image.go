@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -43,11 +44,8 @@ type Store struct {
 // New is a store whose images of bases lie in dir, which is made when the first one is.
 func New(r *repo.Repo, dir string) *Store { return &Store{repo: r, dir: dir} }
 
-// Seal says whether objects and images are sealed with fs-verity from now on.
-func (s *Store) Seal(yes bool) { s.seal = yes }
-
-// Sealing tells whether they are.
-func (s *Store) Sealing() bool { return s.seal }
+// Seal makes the store seal objects and images with fs-verity from now on. Support does it where it is possible.
+func (s *Store) Seal() { s.seal = true }
 
 // File is an image that was made.
 type File struct {
@@ -84,7 +82,7 @@ func (s *Store) Base(ctx context.Context, src tree.Source, root tree.Root) (File
 	}
 	f := File{Path: image, Sealed: s.seal}
 	made, err := s.write(image, func(w io.Writer) (composefs.Info, error) {
-		return composefs.Write(ctx, w, src, root, composefs.Options{Stat: s.stat()})
+		return composefs.Write(ctx, w, src, root, s.options())
 	})
 	if err != nil {
 		return File{}, err
@@ -149,14 +147,14 @@ func (s *Store) Make(ctx context.Context, src tree.Source, base, top tree.Root, 
 	}
 	layer := File{Path: filepath.Join(dir, "layer.erofs"), Sealed: s.seal}
 	made, err := s.write(layer.Path, func(w io.Writer) (composefs.Info, error) {
-		return composefs.WriteLayer(ctx, w, src, base, top, composefs.Options{Stat: s.stat()})
+		return composefs.WriteLayer(ctx, w, src, base, top, s.options())
 	})
 	if err != nil {
 		return nil, err
 	}
 	if float64(made.Inodes) > layerShare*float64(below.Inodes) {
 		made, err = s.write(layer.Path, func(w io.Writer) (composefs.Info, error) {
-			return composefs.Write(ctx, w, src, top, composefs.Options{Stat: s.stat()})
+			return composefs.Write(ctx, w, src, top, s.options())
 		})
 		layer.Digest, layer.Inodes = made.Digest, made.Inodes
 		return []File{layer}, err
@@ -175,7 +173,7 @@ func (s *Store) Scratch(ctx context.Context, base, top tree.Root, dir string) (*
 	if base == (tree.Root{}) {
 		f := File{Path: filepath.Join(dir, "whole.erofs")}
 		_, err = s.write(f.Path, func(w io.Writer) (composefs.Info, error) {
-			return composefs.Write(ctx, w, src, top, composefs.Options{Stat: composefs.Names(s.repo)})
+			return composefs.Write(ctx, w, src, top, composefs.Names(s.repo))
 		})
 		files = []File{f}
 	} else {
@@ -213,20 +211,20 @@ func (s *Store) take(dir string, f File) ([]File, error) {
 	return []File{f}, err
 }
 
-// stat says what images tell of file objects. Sealing makes each object one that the kernel vouches for.
-func (s *Store) stat() func(ostree.Checksum) (composefs.File, error) {
-	names := composefs.Names(s.repo)
+// options say what images tell of file objects. Sealing makes each object one that the kernel vouches for.
+func (s *Store) options() composefs.Options {
 	if !s.seal {
-		return names
+		return composefs.Names(s.repo)
 	}
-	return func(c ostree.Checksum) (composefs.File, error) {
-		f, err := names(c)
-		if err != nil || f.Header.IsSymlink() || f.SizeBytes == 0 {
+	return composefs.Options{Stat: func(c ostree.Checksum) (composefs.File, error) {
+		h, size, err := s.repo.StatFile(c)
+		f := composefs.File{Header: h, SizeBytes: size}
+		if err != nil || h.IsSymlink() || size == 0 {
 			return f, err
 		}
 		f.Digest, err = sealed(s.repo.ObjectPath(ostree.TypeFile, c))
 		return f, err
-	}
+	}}
 }
 
 // sealed seals a file, if it is not yet, and measures it.
@@ -266,6 +264,35 @@ func (s *Store) Mount(files []File) (sandbox.Image, error) {
 		m.Files, m.Verity = append(m.Files, one), m.Verity && f.Sealed
 	}
 	return m, nil
+}
+
+// Leftovers tells whether killed runs left something half made, or what others are making right now; with remove it is
+// deleted: the caller keeps others out then.
+func (s *Store) Leftovers(remove bool) (some bool, err error) {
+	ents, err := os.ReadDir(s.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	for _, e := range ents {
+		if !durable.IsLeftover(e.Name()) && !oldTrial(e) {
+			continue
+		}
+		some = true
+		if remove {
+			if err := os.RemoveAll(filepath.Join(s.dir, e.Name())); err != nil {
+				return true, err
+			}
+		}
+	}
+	return some, nil
+}
+
+func oldTrial(e fs.DirEntry) bool {
+	info, err := e.Info()
+	return err == nil && strings.HasPrefix(e.Name(), trialPrefix) && time.Since(info.ModTime()) > trialAge
 }
 
 // Sweep deletes the images of bases that nobody has a link to, and what was left half made. The caller sees to it that

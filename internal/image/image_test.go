@@ -327,7 +327,7 @@ func TestSupportScratch(t *testing.T) {
 func TestSealed(t *testing.T) {
 	w := setUp(t)
 	_, root := w.commit(t, many(4, nil))
-	w.s.Seal(true)
+	w.s.Seal()
 	f, err := w.s.Base(context.Background(), w.r, root)
 	if err != nil {
 		t.Skipf("this kernel or file system has no fs-verity: %v", err)

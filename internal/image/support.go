@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"grove/internal/composefs"
 	"grove/internal/durable"
@@ -43,6 +44,12 @@ func (s *Store) try() ability {
 	return s.able
 }
 
+// trialPrefix begins the names of folders for a trial, which takes no lock; one that is older than trialAge is left over.
+const (
+	trialPrefix = ".trial-"
+	trialAge    = time.Minute
+)
+
 func (s *Store) trial() ability {
 	if _, err := s.repo.ObjectDirs(); err != nil {
 		return ability{mount: err}
@@ -53,7 +60,7 @@ func (s *Store) trial() ability {
 	if err := durable.MkdirAll(s.dir, 0o755); err != nil {
 		return ability{mount: err}
 	}
-	dir, err := os.MkdirTemp(s.dir, ".grove-tmp-")
+	dir, err := os.MkdirTemp(s.dir, trialPrefix)
 	if err != nil {
 		return ability{mount: err}
 	}
@@ -72,12 +79,30 @@ func (s *Store) trial() ability {
 		return ability{mount: err}
 	}
 	f.Close()
+	s.seal = s.seal || s.trySealed(file)
 	m.Top = ""
 	upper, work := filepath.Join(dir, "upper"), filepath.Join(dir, "work")
 	if err := errors.Join(os.Mkdir(upper, 0o755), os.Mkdir(work, 0o755)); err != nil {
 		return ability{write: err}
 	}
 	return ability{write: m.TryScratch(upper, work)}
+}
+
+// trySealed tells whether files can be sealed here, and a mount then verifies what it shows.
+func (s *Store) trySealed(file string) bool {
+	digest, err := sealed(file)
+	if err != nil {
+		return false
+	}
+	m, err := s.Mount([]File{{Path: file, Digest: *digest, Sealed: true}})
+	if err != nil {
+		return false
+	}
+	f, err := m.Open()
+	if err != nil {
+		return false
+	}
+	return f.Close() == nil
 }
 
 // writeTrial writes the image of a tree with nothing in it.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -47,14 +48,22 @@ func BootArgs(g Guest, at MountDir, b Boot) ([]string, error) {
 	args := []string{"systemd-nspawn", "--quiet", "--boot", "--keep-unit", "--machine=" + hostname(g.Name), "--directory=" + at.Root}
 	if b.Unit {
 		// All else is in the .nspawn file, where the admin may change it.
-		return append(args, "--settings=override", "--link-journal=try-guest"), nil
+		args = append(args, "--settings=override", "--link-journal=try-guest")
+		if b.PrivateUsers && g.Image != nil {
+			args = append(args, shiftedArgs(g.Image.IDShift)...)
+		}
+		return args, nil
 	}
 	if b.Bare {
 		args = append(args, "--register=no")
 	}
 	map_ := ""
 	if b.PrivateUsers {
-		args = append(args, "--private-users=pick", "--private-users-ownership=map")
+		if g.Image != nil {
+			args = append(args, shiftedArgs(g.Image.IDShift)...)
+		} else {
+			args = append(args, "--private-users=pick", "--private-users-ownership=map")
+		}
 		map_ = ":idmap"
 	}
 	// A block device that root inside makes for itself would be the host's disk.
@@ -117,6 +126,11 @@ func RunBoot(ctx context.Context, g Guest, guestDir string, b Boot) (int, error)
 			return 127, fmt.Errorf("boot %s: %w", g.Name, err)
 		}
 	}
+	if b.PrivateUsers && g.Image != nil {
+		mapped := *g.Image
+		mapped.IDShift = idShift(guestDir)
+		g.Image = &mapped
+	}
 	argv, err := BootArgs(g, at, b)
 	if err != nil {
 		return 127, fmt.Errorf("boot %s: %w", g.Name, err)
@@ -129,7 +143,7 @@ func RunBoot(ctx context.Context, g Guest, guestDir string, b Boot) (int, error)
 		defer lock.Release()
 	}
 	tree := g.tree(at.Root, at.Empty)
-	if b.PrivateUsers {
+	if b.PrivateUsers && g.Image == nil {
 		tree.Sealed = "" // an overlay cannot map ids; and in a user namespace nobody can take a mount's read-only flag away
 	}
 	code, err := sandbox.RunHost(sandbox.HostCommand{
@@ -143,6 +157,23 @@ func RunBoot(ctx context.Context, g Guest, guestDir string, b Boot) (int, error)
 		return code, fmt.Errorf("boot %s: %w", g.Name, err)
 	}
 	return code, nil
+}
+
+// shiftedArgs are for a tree that shows its files as those of a range of ids: an overlay can not be mapped by nspawn, so
+// its layers are.
+func shiftedArgs(shift uint32) []string {
+	return []string{fmt.Sprintf("--private-users=%d:%d", shift, sandbox.IDRange), "--private-users-ownership=off"}
+}
+
+// idShift is the first of the ids that a guest in that folder has on the host: always the same, of the ranges that
+// systemd-nspawn picks from.
+//
+//	source  systemd docs/UIDS-GIDS.md (container UIDs: 0x80000 to 0x6fffffff)
+func idShift(guestDir string) uint32 {
+	const first, ranges = 0x80000, 0x6fff - 0x8 + 1
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(guestDir))
+	return first + h.Sum32()%ranges*sandbox.IDRange
 }
 
 // tree is the mount of the guest's tree, which nobody can write to.
@@ -179,6 +210,15 @@ func MountTree(g Guest, guestDir, dir string) error {
 		return fmt.Errorf("mount %s: %w", g.Name, err)
 	}
 	return nil
+}
+
+// MountPlace begins the path where a guest's tree is mounted for a person who names no folder.
+const MountPlace = "/run/grove-guests/"
+
+// IsTree tells whether something is mounted on dir.
+func IsTree(dir string) bool {
+	var at, above unix.Stat_t
+	return unix.Lstat(dir, &at) == nil && unix.Lstat(filepath.Dir(dir), &above) == nil && at.Dev != above.Dev
 }
 
 // UnmountTree takes away what MountTree mounted at dir; where nothing is mounted it does nothing.

@@ -80,17 +80,3 @@ func reason(errno unix.Errno) error {
 	}
 	return errno
 }
-
-// Supported tells whether files in a folder can be sealed, by sealing one.
-func Supported(dir string) bool {
-	f, err := os.CreateTemp(dir, ".tmp-verity-")
-	if err != nil {
-		return false
-	}
-	defer os.Remove(f.Name())
-	_, err = f.WriteString("grove\n")
-	if cerr := f.Close(); err != nil || cerr != nil {
-		return false
-	}
-	return Seal(f.Name()) == nil
-}
