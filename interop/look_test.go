@@ -69,6 +69,7 @@ func lookedAt(t *testing.T, s site) string {
 	tool(t, "ostree", "--repo="+repo, "commit", "-b", "os/x/main", "--tree=dir="+dir, "--timestamp=@1100000000")
 	tool(t, "ostree", "--repo="+repo, "refs", "--create=os/other", "os/x/main^")
 	tool(t, "ostree", "--repo="+repo, "refs", "--create=one", "os/x/main")
+	tool(t, "ostree", "--repo="+repo, "summary", "-u")
 	return repo
 }
 
@@ -91,6 +92,12 @@ func TestLook(t *testing.T) {
 		{"cat/links", [][]string{{"os/x/main", "/usr/bin/link"}}},
 		{"log/history", [][]string{{"os/x/main"}, {"os/other"}, {"no/such"}}},
 		{"log/raw", [][]string{{"--raw", "os/x/main"}}},
+		{"show/raw", [][]string{{"--raw", "os/x/main"}}},
+		{"show/print-metadata-key", [][]string{{"--print-metadata-key=n", "os/x/main^"}, {"--print-metadata-key=no", "os/x/main^"}, {"-B", "--print-metadata-key=n", "os/x/main^"}}},
+		{"show/print-detached-metadata-key", [][]string{{"--print-detached-metadata-key=beside", "os/x/main^"}}},
+		{"show/print-related", [][]string{{"--print-related", "os/x/main"}}},
+		{"show/print-sizes", [][]string{{"--print-sizes", "os/x/main^"}, {"--print-sizes", "os/x/main"}}},
+		{"show/print-variant-type", [][]string{{"--print-variant-type=(a(s(taya{sv}))a{sv})", s.path("repo", "summary")}}},
 		{"refs/all", [][]string{{}}},
 		{"refs/prefix", [][]string{{"os"}, {"os/x"}, {"os/x/main"}, {"no"}}},
 		{"refs/list", [][]string{{"--list", "os/x"}, {"--list", "one"}}},

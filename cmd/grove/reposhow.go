@@ -20,6 +20,7 @@ import (
 type showFlags struct {
 	key, detachedKey, remote, home string
 	raw                            bool
+	parts                          showParts
 }
 
 func (v *repoVerbs) show() *cobra.Command {
@@ -28,6 +29,9 @@ func (v *repoVerbs) show() *cobra.Command {
 OBJECT is a ref or the checksum of a commit, dirtree, dirmeta or file. Of a commit: everything that the object says, what
 stands beside it, and its signatures, judged by the keys of the remote in REMOTE:REF or of --gpg-verify-remote, else by all keys that the
 remotes and the host have. The exit code says nothing about them: repo sign --verify and pulls do.`, cobra.ExactArgs(1), func(cmd *cobra.Command, args []string) error {
+		if o.parts.variantType != "" {
+			return o.parts.file(v.a.stdout, args[0])
+		}
 		r, err := v.open()
 		if err != nil {
 			return err
@@ -49,9 +53,12 @@ remotes and the host have. The exit code says nothing about them: repo sign --ve
 		}
 		switch {
 		case o.key != "":
-			return v.printKey(commit.Metadata, o.key)
+			return v.printKey(commit.Metadata, o.key, o.parts)
 		case o.detachedKey != "":
-			return v.printKey(detached, o.detachedKey)
+			return v.printKey(detached, o.detachedKey, o.parts)
+		}
+		if done, err := o.parts.print(v.a.stdout, r, commit, detached); done || err != nil {
+			return err
 		}
 		data := commit.Encode()
 		policy, err := v.policyFor(cmd, r, args[0], o.remote, o.home)
@@ -64,8 +71,7 @@ remotes and the host have. The exit code says nothing about them: repo sign --ve
 		return v.a.show(out, func() {
 			w := v.a.stdout
 			if o.raw {
-				value, _ := gvariant.Decode("(a{sv}aya(say)sstayay)", data)
-				fmt.Fprintln(w, value.ByteSwap())
+				printRaw(w, c, commit)
 			} else {
 				printCommit(w, c, commit)
 				for _, e := range commit.Metadata {
@@ -88,15 +94,16 @@ remotes and the host have. The exit code says nothing about them: repo sign --ve
 	f.StringVar(&o.remote, "gpg-verify-remote", "", "judge the signatures by this remote's keys")
 	f.StringVar(&o.home, "gpg-homedir", "", "judge the signatures by the keys of this GnuPG home")
 	f.BoolVar(&o.raw, "raw", false, "show the object as a value in GVariant's text form")
+	o.parts.add(f)
 	return cmd
 }
 
-func (v *repoVerbs) printKey(d gvariant.Dict, key string) error {
+func (v *repoVerbs) printKey(d gvariant.Dict, key string, p showParts) error {
 	value, ok := d.Lookup(key)
 	if !ok {
 		return fmt.Errorf("show: there is no metadata key %q", key)
 	}
-	fmt.Fprintln(v.a.stdout, value.ByteSwap())
+	p.value(v.a.stdout, value)
 	return nil
 }
 
