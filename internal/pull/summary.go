@@ -86,8 +86,7 @@ func (rem *remote) takeSummary() error {
 // checkExpiry refuses a summary that its maker wanted to be good no longer. Where its signature is not asked for, anybody
 // could have written another date, and it is only said.
 func (rem *remote) checkExpiry(s ostree.Summary) error {
-	v, _ := s.Metadata.Lookup(ostree.SummaryExpires)
-	sec, ok := ostree.TimeFrom(v)
+	sec, ok := s.ExpiresSec()
 	if !ok || uint64(time.Now().Unix()) < sec {
 		return nil
 	}
