@@ -32,6 +32,7 @@ type planner struct {
 	db     []*member // in the order of installation
 	fresh  []*member
 	old    []*member
+	failed error   // of add
 	postun []owned // transfiletriggerpostun that removals set off
 }
 
@@ -289,6 +290,13 @@ func (p *planner) add(m *member, s rpm.Scriptlet, c call) {
 	body := s.Body
 	if s.Flags&rpm.ScriptExpand != 0 {
 		body = rpmlua.Expand(body, macros)
+	}
+	if s.Flags&rpm.ScriptQFormat != 0 {
+		text, err := queryFormat(m.header, body)
+		if err != nil && p.failed == nil {
+			p.failed = fmt.Errorf("%s: %w", label(c.kind, m.nevra.String()), err)
+		}
+		body = text
 	}
 	if body == "" && (len(s.Prog) == 0 || s.Prog[0] == "/bin/sh" || s.Prog[0] == "<lua>") {
 		return // "%post" and nothing: rpm runs nothing either

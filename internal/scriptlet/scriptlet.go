@@ -153,6 +153,9 @@ func run(ctx context.Context, o Options, plan func(*planner) error) (Report, err
 	if err := plan(p); err != nil {
 		return report, err
 	}
+	if p.failed != nil {
+		return report, p.failed
+	}
 	if len(p.jobs) == 0 {
 		return report, nil
 	}
