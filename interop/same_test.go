@@ -40,7 +40,7 @@ func TestSameChecksum(t *testing.T) {
 	const bound = 10 * time.Second
 	began := time.Now()
 	for round := range int64(4) {
-		if time.Since(began) > bound {
+		if round >= 2 && time.Since(began) > bound { // of two trees one is tried with all options
 			t.Logf("%d trees in %v; the rest is left out", round, bound)
 			break
 		}
