@@ -25,9 +25,16 @@ func TestUnitsOfTheHost(t *testing.T) {
 	s.grove("run", "host", "--", "systemctl", "mask", "systemd-networkd-wait-online.service")
 	h := s.host("host")
 
-	for _, guest := range []string{"mail", "old"} {
-		t.Run(guest, func(t *testing.T) { unitsOf(t, h, guest) })
+	// A service of a guest of images, from the tree that its unit mounts.
+	h.inside("grove service mail postfix@-.service && systemctl daemon-reload && systemctl start grove-mail-postfix@-.service")
+	if got := h.inside(`exec 3<>/dev/tcp/127.0.0.1/25; read -r line <&3; echo "$line"`); !strings.HasPrefix(got, "220 ") {
+		t.Errorf("the mail server of images says %q", got)
 	}
+	if got := h.inside("grove status mail"); !strings.Contains(got, "running") || !strings.Contains(got, "composefs") {
+		t.Errorf("the service's deployment is not held, or not of images:\n%s", got)
+	}
+	h.inside("systemctl stop grove-mail-postfix@-.service && grove disable mail && systemctl daemon-reload")
+	unitsOf(t, h, "old")
 	h.inside("grove fsck && test -z \"$(ls /etc/systemd/nspawn)\"")
 	h.stop()
 }
