@@ -9,7 +9,7 @@ all: build
 build: ## the program, as ./grove
 	$(GO) build -trimpath -o grove ./cmd/grove
 
-deps: ## what building needs (a C compiler, libsolv, liblzma), from the distribution, where it is missing
+deps: ## what building needs (a C compiler, libsolv), from the distribution, where it is missing
 	@./hack/install-deps build
 
 demo: ## the main job, end to end: a small distribution, a guest of it, layered, upgraded, rolled back

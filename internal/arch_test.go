@@ -52,7 +52,7 @@ var thirdParty = map[string]string{
 	"github.com/cenkalti/backoff/v5":  "fetch",
 	"github.com/klauspost/compress":   "rpm rpmmd repo fixture",
 	"github.com/mikelolasagasti/xz":   "rpm rpmmd delta",
-	"github.com/ulikunitz/xz":         "rpm",
+	"github.com/ulikunitz/xz":         "rpm delta",
 	"github.com/google/rpmpack":       "fixture",
 	"github.com/spf13/cobra":          "cmd/grove",
 	"github.com/spf13/pflag":          "cmd/grove",

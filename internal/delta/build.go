@@ -231,8 +231,8 @@ func (p *partBuilder) packAs(w io.Writer, kind byte) error {
 		return err
 	}
 	_, err = io.CopyBuffer(struct{ io.Writer }{z}, p.plain(), buf)
-	if cerr := z.Close(); err == nil {
-		err = cerr
+	if cerr := z.Close(); cerr != nil {
+		err = cerr // it knows what w said; the copy only that nobody reads on
 	}
 	return err
 }

@@ -53,7 +53,7 @@ type Stats struct {
 	Fallbacks             int
 }
 
-// Generate makes the delta of that name. The same commits and options give the same bytes, with the same liblzma. A delta of that
+// Generate makes the delta of that name. The same commits and options give the same bytes, with the same xz. A delta of that
 // name is replaced: readers see all of the old one or all of the new one.
 //
 //	errors  repo.ErrNotFound if a commit is not there whole

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"grove/internal/ostree"
@@ -205,31 +206,53 @@ func TestBomb(t *testing.T) {
 	}
 }
 
+// Both ways to compress, the host's program and Go's, give what the reader takes.
 func TestXZWriter(t *testing.T) {
-	var out bytes.Buffer
-	z, err := newXZWriter(&out)
+	for name, begin := range map[string]func(io.Writer) (io.WriteCloser, error){"as the host can": newXZWriter, "in Go": newGoXZWriter} {
+		t.Run(name, func(t *testing.T) {
+			var out bytes.Buffer
+			z, err := begin(&out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text := bytes.Repeat([]byte("some text, "), 100_000)
+			for _, n := range []int{0, 1, 300_000, len(text) - 300_001} {
+				if _, err := z.Write(text[:n]); err != nil {
+					t.Fatal(err)
+				}
+				text = append(text[n:], text[:n]...)
+			}
+			if err := z.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := z.Write(text); err == nil {
+				t.Error("written after it was closed")
+			}
+			r := testRepo(t)
+			b, err := unpack(r, bufioOf(append([]byte{'x'}, out.Bytes()...)), 1<<30)
+			if err != nil || !bytes.Equal(b.data, text) {
+				t.Errorf("%v", err)
+			}
+			b.free()
+		})
+	}
+}
+
+// A disk that is full below the compressor is what the error is about.
+func TestXZWriterFails(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip("needs /dev/full")
+	}
+	defer full.Close()
+	z, err := newXZWriter(struct{ io.Writer }{full})
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := bytes.Repeat([]byte("some text, "), 100_000)
-	for _, n := range []int{0, 1, 300_000, len(text) - 300_001} {
-		if _, err := z.Write(text[:n]); err != nil {
-			t.Fatal(err)
-		}
-		text = append(text[n:], text[:n]...)
+	_, _ = z.Write(make([]byte, 8<<20))
+	if err := z.Close(); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("%v, want no space left on device", err)
 	}
-	if err := z.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := z.Write(text); err == nil {
-		t.Error("written after it was closed")
-	}
-	r := testRepo(t)
-	b, err := unpack(r, bufioOf(append([]byte{'x'}, out.Bytes()...)), 1<<30)
-	if err != nil || !bytes.Equal(b.data, text) {
-		t.Errorf("%v", err)
-	}
-	b.free()
 }
 
 func FuzzPayload(f *testing.F) {

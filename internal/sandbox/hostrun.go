@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -277,4 +278,46 @@ func HostToolIn(ctx context.Context, mounts []HostMount, stdin io.Reader, argv .
 		return out, fmt.Errorf("run %s: %w: %s", argv[0], err, bytes.TrimSpace(noise.bytes()))
 	}
 	return out, nil
+}
+
+// HostPipe starts a tool of the host that reads what is written to it and writes into w, such as a compressor. Close
+// ends its input, waits for it, and gives its error; it must be called.
+//
+//	errors  ErrNoProgram; of Close: an exit code but 0, with its stderr; an error of w
+func HostPipe(w io.Writer, argv ...string) (io.WriteCloser, error) {
+	path, err := exec.LookPath(argv[0])
+	if err != nil {
+		return nil, fmt.Errorf("run %s: %w", argv[0], ErrNoProgram)
+	}
+	p := &hostPipe{cmd: exec.Command(path, argv[1:]...), noise: newTail(8 << 10)}
+	p.cmd.Env = []string{"LC_ALL=C"} // its own variables could change what it writes
+	p.cmd.Stdout, p.cmd.Stderr = w, p.noise
+	if p.in, err = p.cmd.StdinPipe(); err != nil {
+		return nil, fmt.Errorf("run %s: %w", argv[0], err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("run %s: %w", argv[0], err)
+	}
+	return p, nil
+}
+
+type hostPipe struct {
+	cmd    *exec.Cmd
+	in     io.WriteCloser
+	noise  *tail
+	closed bool
+}
+
+func (p *hostPipe) Write(b []byte) (int, error) { return p.in.Write(b) }
+
+func (p *hostPipe) Close() error {
+	if p.closed {
+		return nil
+	}
+	p.closed = true
+	_ = p.in.Close()
+	if err := p.cmd.Wait(); err != nil {
+		return fmt.Errorf("run %s: %w: %s", filepath.Base(p.cmd.Path), err, bytes.TrimSpace(p.noise.bytes()))
+	}
+	return nil
 }
