@@ -160,7 +160,7 @@ func TestTenGuests(t *testing.T) {
 	if commands < 25 {
 		t.Errorf("found only %d commands", commands)
 	}
-	if left := h.inside("find /etc/systemd /var/lib/machines /run/grove-roots -name '*grove*' -type f; grep -c var/lib/grove /proc/self/mountinfo || true"); left != "0" {
+	if left := h.inside("find /etc/systemd /var/lib/machines /run/grove-roots -name '*grove*' -type f; grep -c var/lib/grove/ /proc/self/mountinfo || true"); left != "0" {
 		t.Errorf("left on the host: %s", left)
 	}
 	h.stop()
