@@ -25,15 +25,7 @@ func TestUnitsOfTheHost(t *testing.T) {
 	s.grove("run", "host", "--", "systemctl", "mask", "systemd-networkd-wait-online.service")
 	h := s.host("host")
 
-	// A service of a guest of images, from the tree that its unit mounts.
-	h.inside("grove service mail postfix@-.service && systemctl daemon-reload && systemctl start grove-mail-postfix@-.service")
-	if got := h.inside(`exec 3<>/dev/tcp/127.0.0.1/25; read -r line <&3; echo "$line"`); !strings.HasPrefix(got, "220 ") {
-		t.Errorf("the mail server of images says %q", got)
-	}
-	if got := h.inside("grove status mail"); !strings.Contains(got, "running") || !strings.Contains(got, "composefs") {
-		t.Errorf("the service's deployment is not held, or not of images:\n%s", got)
-	}
-	h.inside("systemctl stop grove-mail-postfix@-.service && grove disable mail && systemctl daemon-reload")
+	unitsOf(t, h, "mail")
 	unitsOf(t, h, "old")
 	h.inside("grove fsck && test -z \"$(ls /etc/systemd/nspawn)\"")
 	h.stop()
@@ -48,7 +40,7 @@ func unitsOf(t *testing.T, host *booted, guest string) {
 	if got := h.inside(smtp); !strings.HasPrefix(got, "220 ") {
 		t.Errorf("the mail server says %q", got)
 	}
-	if got := h.inside("grove status @G"); !strings.Contains(got, "running") {
+	if got, kind := h.inside("grove status @G"), map[string]string{"mail": "composefs", "old": "checkout"}[guest]; !strings.Contains(got, "running") || !strings.Contains(got, kind) {
 		t.Errorf("the service's deployment is not held:\n%s", got)
 	}
 	if out, err := h.try("touch /run/grove-roots/grove-@G-postfix@-/usr/x"); err == nil {

@@ -49,8 +49,8 @@ func BootArgs(g Guest, at MountDir, b Boot) ([]string, error) {
 	if b.Unit {
 		// All else is in the .nspawn file, where the admin may change it.
 		args = append(args, "--settings=override", "--link-journal=try-guest")
-		if b.PrivateUsers && g.Image != nil {
-			args = append(args, shiftedArgs(g.Image.IDShift)...)
+		if b.PrivateUsers {
+			args = append(args, usersArgs(g)...)
 		}
 		return args, nil
 	}
@@ -59,12 +59,7 @@ func BootArgs(g Guest, at MountDir, b Boot) ([]string, error) {
 	}
 	map_ := ""
 	if b.PrivateUsers {
-		if g.Image != nil {
-			args = append(args, shiftedArgs(g.Image.IDShift)...)
-		} else {
-			args = append(args, "--private-users=pick", "--private-users-ownership=map")
-		}
-		map_ = ":idmap"
+		args, map_ = append(args, usersArgs(g)...), ":idmap"
 	}
 	// A block device that root inside makes for itself would be the host's disk.
 	args = append(args, "--settings=no", "--link-journal=no", "--drop-capability=CAP_MKNOD", "--read-only", "--bind="+bindPath(at.Etc)+":/etc"+map_, "--bind="+bindPath(g.Var)+":/var"+map_)
@@ -159,10 +154,13 @@ func RunBoot(ctx context.Context, g Guest, guestDir string, b Boot) (int, error)
 	return code, nil
 }
 
-// shiftedArgs are for a tree that shows its files as those of a range of ids: an overlay can not be mapped by nspawn, so
-// its layers are.
-func shiftedArgs(shift uint32) []string {
-	return []string{fmt.Sprintf("--private-users=%d:%d", shift, sandbox.IDRange), "--private-users-ownership=off"}
+// usersArgs are for private users: nspawn maps a tree's mount, but an overlay can not be mapped by it, so the layers of one
+// are mapped already and nspawn is told to which range.
+func usersArgs(g Guest) []string {
+	if g.Image == nil {
+		return []string{"--private-users=pick", "--private-users-ownership=map"}
+	}
+	return []string{fmt.Sprintf("--private-users=%d:%d", g.Image.IDShift, sandbox.IDRange), "--private-users-ownership=off"}
 }
 
 // idShift is the first of the ids that a guest in that folder has on the host: always the same, of the ranges that

@@ -67,16 +67,13 @@ func GuestUnits(o UnitOptions) ([]HostFile, error) {
 		return nil, fmt.Errorf("network %q: want host, veth, none or bridge:NAME", o.Network)
 	}
 	at := MountDirOf(o.GuestDir)
-	ownership, flag := "", ""
-	users, idmap := "# Ids inside are the host's.\nPrivateUsers=no\n", ""
+	users, idmap, flag := "# Ids inside are the host's.\nPrivateUsers=no\n", "", ""
 	if o.PrivateUsers {
-		users, idmap = "# Ids inside are mapped by the mounts; no file changes its owner.\nPrivateUsers=pick\n", ":idmap"
-	}
-	if o.PrivateUsers {
-		ownership, flag = "PrivateUsersOwnership=map\n", "--private-users "
+		users, idmap = "# Ids inside are mapped by the mounts; no file changes its owner. How depends on the deployment: grove boot says it.\n", ":idmap"
+		flag = "--private-users "
 	}
 	nspawn := fmt.Sprintf(header, o.Name, o.Name) +
-		"[Exec]\nBoot=yes\n# No devices but those that are there: one that root inside made could be the host's disk.\nDropCapability=CAP_MKNOD\n" + users + "\n[Files]\n# The tree is one of grove's and is never written to; /etc is the deployment's, /var the guest's.\nReadOnly=yes\n" + ownership +
+		"[Exec]\nBoot=yes\n# No devices but those that are there: one that root inside made could be the host's disk.\nDropCapability=CAP_MKNOD\n" + users + "\n[Files]\n# The tree is one of grove's and is never written to; /etc is the deployment's, /var the guest's.\nReadOnly=yes\n" +
 		"Bind=" + bindPath(at.Etc) + ":/etc" + idmap + "\nBind=" + bindPath(filepath.Join(o.GuestDir, "var")) + ":/var" + idmap + "\n\n[Network]\n" + network
 	unit := fmt.Sprintf(header, o.Name, o.Name) + `[Unit]
 Description=Guest ` + o.Name + ` of grove
