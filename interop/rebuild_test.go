@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -103,8 +104,27 @@ func rebuild(t *testing.T, o origin) {
 	if without := made[0].current("g"); without == one {
 		t.Errorf("uninstall changed nothing")
 	}
+	// The order of changes is part of a guest, as it is of a system that dnf changed: its lock has it, and leads there again.
 	made[0].grove("install", "g", o.drop)
-	same(t, "uninstalled and installed again", made[0], made[1], made[0].current("g"), two, "state/repo")
+	if a, b := layersOf(made[0]), layersOf(made[1]); a != b {
+		t.Errorf("uninstalled and installed again: layers\n%s\nand\n%s", a, b)
+	}
+	fresh.grove("delete", "g", "--yes")
+	again := layered(fresh, "--lock", lock)
+	same(t, "uninstalled and installed again, from the lock", made[0], fresh, made[0].current("g"), again, "state/repo")
+}
+
+// layersOf are the layers of guest g, sorted.
+func layersOf(s site) string {
+	s.t.Helper()
+	for _, d := range s.status("g").Deployments {
+		if d.Current {
+			slices.Sort(d.Layered)
+			return strings.Join(d.Layered, "\n")
+		}
+	}
+	s.t.Fatal("no current deployment")
+	return ""
 }
 
 // same demands one checksum, and says which files differ where there are two. repos are the folders of the

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // gpgKey is a key in a GnuPG home, in the state that its name says.
@@ -101,6 +102,7 @@ func TestGPGStates(t *testing.T) {
 	for _, k := range keys {
 		k.settle(t)
 	}
+	time.Sleep(2100 * time.Millisecond) // a key that expires in a second has expired then, for clocks of whole seconds too
 	wrong := newKeyring(t, "wrong")
 	cases := map[string]string{"unsigned": keys[0].public, "moved": keys[0].public}
 	for _, k := range keys {
