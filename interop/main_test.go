@@ -99,6 +99,15 @@ func need(t testing.TB, wants ...string) {
 	}
 }
 
+// lacking skips a test for want of something, or fails it where the tests have to be complete.
+func lacking(t testing.TB, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("GROVE_CI") == "1" {
+		t.Fatalf(format, args...)
+	}
+	t.Skipf(format, args...)
+}
+
 // sharedFolder is a folder of the material that lies beside the project; a test that wants it skips without it.
 func sharedFolder(t testing.TB, sub string) string {
 	t.Helper()

@@ -148,7 +148,7 @@ func TestPullFullDisk(t *testing.T) {
 	for _, c := range []struct{ how, url string }{{"http", serveStatic(t, u.dir).url}, {"file", "file://" + u.dir}} {
 		disk := t.TempDir()
 		if err := unix.Mount("none", disk, "tmpfs", 0, "size=2m"); err != nil {
-			t.Skipf("needs mount: %v", err)
+			lacking(t, "needs mount: %v", err)
 		}
 		t.Cleanup(func() { _ = unix.Unmount(disk, unix.MNT_DETACH) })
 		repo := filepath.Join(disk, "repo")
