@@ -232,11 +232,7 @@ func (c *clash) againstBase() error {
 		if owned[at] || decided || len(c.b.base.headers) == 0 {
 			continue
 		}
-		// rpm writes over what no package owns, but for configuration that says it will not.
-		c.b.winner[at] = claims[0].pkg
-		if f := claims[0].file; f.Flags&rpm.FileConfig != 0 && f.Flags&rpm.FileNoReplace != 0 {
-			c.b.winner[at] = baseWins
-		}
+		c.b.winner[at] = claims[0].pkg // rpm writes over what no package owns; settleConfig saves it where it is to be saved
 	}
 	slices.SortStableFunc(c.conflicts, func(x, y FileConflict) int { return strings.Compare(x.Path, y.Path) })
 	return nil

@@ -115,6 +115,7 @@ type build struct {
 	winner        map[string]int           // files: path that several have -> index of the package whose file it is, or baseWins
 	wrongColour   map[int][]string         // files: index of a package -> its files, as it names them, that gave way to those of another word size
 	keepBase      map[string]bool          // unpack: files of replaced packages that stay as the base has them
+	beside        map[string]string        // unpack: places of the packages' files that stay -> where the package's own lies
 	removals      []removal                // unpack: of removed, in the order of removal
 	tree          *tree.Tree               // pretrans or unpack, then every later step
 	ahead         ahead                    // openBase: the base's checkout, while it is being made

@@ -42,7 +42,6 @@ func (b *build) dropRemoved() error {
 	if len(b.removed) == 0 {
 		return nil
 	}
-	b.keepBase = map[string]bool{}
 	keep := map[string]bool{}
 	for _, h := range b.remaining() {
 		if err := b.eachPath(h, func(p string, _ rpm.File) { keep[p] = true }); err != nil {
@@ -118,11 +117,14 @@ func (b *build) leaveForScripts(before *tree.Tree) error {
 			if err != nil {
 				return err
 			}
-			if !there {
+			if !there || f.State > fileNormal {
 				continue
 			}
-			e := scriptlet.Erase{Path: f.at, Dir: f.IsDir()}
-			if f.Flags&rpm.FileConfig != 0 && f.IsRegular() && !f.IsGhost() {
+			e := scriptlet.Erase{Path: f.at, Dir: f.IsDir(), Config: f.Flags&rpm.FileConfig != 0 && !f.IsDir(), LinkTo: f.LinkTo}
+			if e.Config && f.IsGhost() {
+				continue // rpm counts it as changed, and leaves it
+			}
+			if f.IsRegular() {
 				e.Digest = rpm.Digest{Algo: algo, Hex: f.Digest}
 			}
 			r.files = append(r.files, e)
@@ -167,84 +169,4 @@ func (b *build) freePlace(p string) (bool, error) {
 		}
 	}
 	return true, nil
-}
-
-// settleConfig decides about configuration that a replaced package of the base and its replacement both have, where the
-// base's makers or scriptlets had changed it: the change stays, and the new default lies beside it (.rpmnew), or the new
-// one comes, and what was changed lies beside it (.rpmsave).
-//
-//	source  rpm, lib/rpmfi.c (rpmfilesDecideFate)
-func (b *build) settleConfig(before *tree.Tree) error {
-	old := map[string]rpm.Digest{}
-	for _, h := range b.removed {
-		if err := b.configOf(h, func(p string, d rpm.Digest, _ uint32) { old[p] = d }); err != nil {
-			return err
-		}
-	}
-	if len(old) == 0 {
-		return nil
-	}
-	edit := b.tree.Edit()
-	var failed error
-	for _, n := range b.packages {
-		err := b.configOf(n.Header, func(p string, d rpm.Digest, flags uint32) {
-			was, ok := old[p]
-			if !ok || isAccountFile(p) || failed != nil {
-				return
-			}
-			failed = b.settleOne(edit, before, p, was, d, flags)
-		})
-		if err := errors.Join(err, failed); err != nil {
-			return err
-		}
-	}
-	b.tree = edit.Tree()
-	return nil
-}
-
-func (b *build) settleOne(edit *tree.Editor, before *tree.Tree, p string, was, is rpm.Digest, flags uint32) error {
-	disk, ok, err := before.Lookup(p)
-	if err != nil || !ok || disk.Dir {
-		return err
-	}
-	_, _, r, err := b.tx.OpenFile(disk.File)
-	if err != nil || r == nil {
-		return err // a link
-	}
-	defer r.Close()
-	unchanged, err := was.Matches(r)
-	if err != nil || unchanged {
-		return err
-	}
-	now, ok, err := b.tree.Lookup(p)
-	if err != nil || !ok || now.Dir || now.File == disk.File {
-		return err
-	}
-	switch {
-	case was == is: // the same default as before
-		b.keepOwner(p)
-		return edit.PutFile(p, disk.File)
-	case flags&rpm.FileNoReplace != 0:
-		b.warn("/%s of the base was changed: the new default lies beside it, as .rpmnew", visible(p))
-		b.keepOwner(p)
-		return errors.Join(edit.PutFile(p, disk.File), edit.PutFile(p+".rpmnew", now.File))
-	}
-	b.warn("/%s of the base was changed: it lies beside the new one, as .rpmsave", visible(p))
-	return edit.PutFile(p+".rpmsave", disk.File)
-}
-
-// keepOwner notes that a file is the base's: it has its owner already.
-func (b *build) keepOwner(p string) { b.keepBase[p] = true }
-
-// configOf calls f for the regular configuration files of a package.
-func (b *build) configOf(h *rpm.Header, f func(p string, d rpm.Digest, flags uint32)) error {
-	algo, err := h.DigestAlgo(rpm.TagFileDigestAlgo)
-	if err != nil {
-		return err
-	}
-	return b.eachPath(h, func(p string, file rpm.File) {
-		if file.Flags&rpm.FileConfig != 0 && file.IsRegular() && !file.IsGhost() {
-			f(p, rpm.Digest{Algo: algo, Hex: file.Digest}, file.Flags)
-		}
-	})
 }

@@ -126,6 +126,9 @@ func (b *build) scriptPackages() []scriptlet.Package {
 	for _, p := range b.packages {
 		sp := scriptlet.Package{NEVRA: p.meta.NEVRA, Header: p.Header}
 		for _, o := range p.Owners {
+			if to := b.beside[o.Path]; to != "" {
+				o.Path = to
+			}
 			if !b.keepBase[o.Path] {
 				sp.Owners = append(sp.Owners, scriptlet.Owner{Path: o.Path, User: o.User, Group: o.Group, Mode: o.Mode, Caps: o.Caps, Dir: o.Dir})
 			}

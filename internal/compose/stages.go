@@ -150,7 +150,7 @@ func (b *build) enter(all []imported, gone []*rpm.Header) error {
 	}
 	end := b.stages[b.stage]
 	b.packages = all[start.Packages:end.Packages]
-	b.removals, b.keepBase, b.removed = nil, nil, nil
+	b.removals, b.keepBase, b.beside, b.removed = nil, nil, nil, nil
 	b.stamp = b.stampOf(end)
 	leaving := map[string]bool{}
 	for _, h := range gone[start.Removed:end.Removed] {

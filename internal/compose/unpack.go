@@ -25,6 +25,7 @@ func unpack(ctx context.Context, b *build) error {
 		return err
 	}
 	before := b.tree
+	b.keepBase, b.beside = map[string]bool{}, map[string]string{}
 	if err := b.dropRemoved(); err != nil {
 		return err
 	}
@@ -42,10 +43,10 @@ func unpack(ctx context.Context, b *build) error {
 		}
 		b.tree = merged
 	}
+	if err := b.settleConfig(before); err != nil {
+		return err
+	}
 	if len(b.removed) > 0 {
-		if err := b.settleConfig(before); err != nil {
-			return err
-		}
 		if err := b.leaveForScripts(before); err != nil {
 			return err
 		}

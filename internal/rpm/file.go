@@ -50,6 +50,7 @@ type File struct {
 	IMA         string
 	Verity      string
 	Links       []string
+	State       byte // in a database of installed packages (RPMFILE_STATE_*): 0 normal, 1 replaced by another package's, 2 not installed
 }
 
 // IsDir, IsRegular, IsSymlink and IsGhost tell what the mode and the flags say.
@@ -166,6 +167,11 @@ func (h *Header) Files() ([]File, error) {
 		return nil, err
 	}
 	linkFiles(files, h.Has(TagFileInodes))
+	if _, _, states, ok := h.Raw(TagFileStates); ok && len(states) == len(files) {
+		for i := range files {
+			files[i].State = states[i]
+		}
+	}
 	return files, nil
 }
 

@@ -12,8 +12,6 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"grove/internal/rpm"
 )
 
 // eraseMain removes the files of a package that goes, directories after what they hold.
@@ -42,8 +40,8 @@ func erase(f Erase) error {
 		return err
 	}
 	defer unix.Close(at)
-	if !f.Dir && f.Digest.Hex != "" {
-		if changed, err := changedConfig(at, name, f.Digest); err != nil {
+	if f.Config {
+		if changed, err := changedConfig(at, name, f); err != nil {
 			return err
 		} else if changed {
 			fmt.Printf("warning: /%s saved as /%s.rpmsave\n", f.Path, f.Path)
@@ -66,17 +64,25 @@ func erase(f Erase) error {
 	}
 }
 
-// changedConfig says whether a regular file has another content than the package gave it.
-func changedConfig(at int, name string, want rpm.Digest) (bool, error) {
+// changedConfig says whether a file or link is another than the package gave it.
+func changedConfig(at int, name string, want Erase) (bool, error) {
+	var st unix.Stat_t
+	if err := unix.Fstatat(at, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil || st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		return false, nil // nothing to save
+	}
+	if target := make([]byte, unix.PathMax); st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		n, err := unix.Readlinkat(at, name, target)
+		return err == nil && string(target[:n]) != want.LinkTo, err
+	}
+	if want.LinkTo != "" || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return true, nil
+	}
 	fd, err := unix.Openat(at, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return false, nil // no file, a link: nothing to save
+		return false, err
 	}
 	f := os.NewFile(uintptr(fd), name)
 	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return false, err
-	}
-	same, err := want.Matches(f)
+	same, err := want.Digest.Matches(f)
 	return !same, err
 }

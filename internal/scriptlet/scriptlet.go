@@ -36,12 +36,14 @@ type Removed struct {
 	Files  []Erase
 }
 
-// Erase is a file to be removed; a directory only if it is empty by then. Path is relative to the root of the tree. A
-// file with a digest (of configuration) that has another content by then is kept as NAME.rpmsave.
+// Erase is a file to be removed; a directory only if it is empty by then. Path is relative to the root of the tree.
+// Configuration that is not the package's by then (another content, target or type) is kept as NAME.rpmsave.
 type Erase struct {
 	Path   string
 	Dir    bool
-	Digest rpm.Digest
+	Config bool
+	Digest rpm.Digest // of a regular file
+	LinkTo string     // of a symbolic link
 }
 
 // Owner is what a file gets once the accounts of the packages exist. Path is relative to the root of the tree.
