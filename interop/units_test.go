@@ -136,6 +136,21 @@ func TestTenGuests(t *testing.T) {
 		t.Fatal("the manual has no chapter about ten guests")
 	}
 	chapter, _, _ = strings.Cut(chapter, "\n## ")
+	for _, kind := range []string{"auto", "checkout"} {
+		h.inside(`echo '{"deploy": "` + kind + `"}' >/var/lib/grove/config.json`)
+		h.walk(chapter)
+		if out := h.inside("grove status mail"); strings.Contains(out, "composefs") != (kind == "auto") {
+			t.Errorf("asked for %s, mail's deployments are\n%s", kind, out)
+		}
+		h.inside("grove delete mail --yes && grove delete guest1 --yes && grove remote delete meadow")
+	}
+	h.stop()
+}
+
+// walk types the commands of a chapter of the manual, and looks whether they leave anything on the host.
+func (b *booted) walk(chapter string) {
+	t := b.s.t
+	t.Helper()
 	commands := 0
 	for _, line := range strings.Split(chapter, "\n") {
 		command, ok := strings.CutPrefix(line, "    ")
@@ -143,19 +158,18 @@ func TestTenGuests(t *testing.T) {
 			continue
 		}
 		commands++
-		out := h.inside(command)
+		out := b.inside(command)
 		t.Logf("# %s\n%s", command, out)
 		if command == "machinectl poweroff guest1" {
-			h.until("! machinectl status guest1") // a person would look, too
+			b.until("! machinectl status guest1") // a person would look, too
 		}
 	}
 	if commands < 25 {
 		t.Errorf("found only %d commands", commands)
 	}
-	if left := h.inside("find /etc/systemd /var/lib/machines /run/grove-roots -name '*grove*' -type f; grep -c var/lib/grove/ /proc/self/mountinfo || true"); left != "0" {
+	if left := b.inside("find /etc/systemd /var/lib/machines /run/grove-roots -name '*grove*' -type f; grep -c var/lib/grove/ /proc/self/mountinfo || true"); left != "0" {
 		t.Errorf("left on the host: %s", left)
 	}
-	h.stop()
 }
 
 // host boots a copy of a guest's tree, with grove, its state root and systemd-container inside, and gives its first process.

@@ -42,7 +42,7 @@ func ParseKind(s string) (Kind, error) {
 
 // Settings are what a person set for a state root, in config.json.
 type Settings struct {
-	Deploy Kind `json:"deploy,omitempty"` // the kind of new deployments; empty = checkout
+	Deploy Kind `json:"deploy,omitempty"` // the kind of new deployments; empty = auto
 }
 
 const settingsFile = "config.json"
@@ -108,7 +108,7 @@ func (s *Store) Choose(asked Kind) (Choice, error) {
 }
 
 // defaultKind is what counts where nobody says anything.
-const defaultKind = Checkout
+const defaultKind = Auto
 
 // Images makes the composefs images of this store.
 func (s *Store) Images() *image.Store { return s.images }
