@@ -200,10 +200,11 @@ func (w *packer) pkg(p *rpm.Meta) {
 	}
 }
 
-// unpack reads what pack wrote. Its texts are parts of data, which must not be written again.
+// unpack reads what pack wrote. Its texts are parts of data, which must not be written again, and which must stay where mem is off
+// the heap.
 //
 //	errors  errDamaged
-func unpack(data []byte) (content, error) {
+func unpack(data []byte, mem *slab) (content, error) {
 	r, err := openCache(data)
 	if err != nil {
 		return content{}, err
@@ -213,9 +214,9 @@ func unpack(data []byte) (content, error) {
 	if !ok {
 		return content{}, errDamaged
 	}
-	c := content{packages: make([]rpm.Meta, n)}
-	r.deps = make([]rpm.Dep, len(r.sec[secDeps])/depBytes)
-	r.files = make([]string, len(r.sec[secFiles])/textBytes)
+	c := content{packages: huge(make([]rpm.Meta, n))}
+	r.deps = mem.deps(len(r.sec[secDeps]) / depBytes)
+	r.files = mem.names(len(r.sec[secFiles]) / textBytes)
 	var wait sync.WaitGroup
 	bad := make([]bool, len(starts)+1)
 	for i, s := range starts {

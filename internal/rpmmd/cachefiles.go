@@ -82,8 +82,13 @@ func (l *loader) fromCache(m *Metadata) bool {
 	if err != nil {
 		return false
 	}
-	c, err := unpack(data)
+	mem := &slab{off: true}
+	c, err := unpack(data, mem)
+	if err == nil {
+		err = mem.seal()
+	}
 	if err != nil {
+		mem.free()
 		unix.Munmap(data)
 		return false
 	}

@@ -74,7 +74,7 @@ func Seal(data []byte) []byte {
 }
 
 func FuzzedUnpack(data []byte) error {
-	c, err := unpack(data)
+	c, err := unpack(data, &slab{})
 	if err != nil {
 		return nil
 	}
@@ -82,7 +82,7 @@ func FuzzedUnpack(data []byte) error {
 	if err != nil {
 		return err
 	}
-	c2, err := unpack(again)
+	c2, err := unpack(again, &slab{})
 	if err != nil || !reflect.DeepEqual(c, c2) {
 		return fmt.Errorf("does not come back: %v", err)
 	}
