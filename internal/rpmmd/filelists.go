@@ -38,18 +38,17 @@ type fileList struct {
 }
 
 type filelistsParser struct {
-	s       scanner
-	texts   *texts
-	keep    func([]byte) bool
-	list    fileList
-	in      bool
-	reading bool
-	text    []byte
+	s     scanner
+	texts *texts
+	keep  func([]byte) bool
+	list  fileList
+	in    bool
+	text  []byte // of a <file>, where s gives texts
 }
 
 func (p *filelistsParser) parse(part piece) ([]fileList, rootNames, error) {
 	p.s.reset(part)
-	p.in, p.reading = false, false
+	p.in, p.s.texts = false, false
 	all := make([]fileList, 0, bytes.Count(part.data, packageEnd))
 	names := rootNames{}
 	atRoot := part.first
@@ -87,31 +86,21 @@ func (p *filelistsParser) parse(part piece) ([]fileList, rootNames, error) {
 func (p *filelistsParser) token(kind tokenKind) (done bool, err error) {
 	switch kind {
 	case tokenText:
-		if p.reading {
-			before := bytes.Clone(p.text) // where a comment stood between
-			text, err := p.s.unescape(p.s.text)
-			if err != nil {
-				return false, err
-			}
-			if len(before) > 0 {
-				text = append(before, text...)
-			}
-			p.text = text
-		}
+		p.text, err = p.s.after(p.text)
 	case tokenStart:
 		switch string(p.s.name) {
 		case "package":
 			p.in, p.list = true, fileList{}
 			p.list.pkgid, err = packageID(&p.s)
 		case "file":
-			p.reading, p.text = p.in, nil
+			p.s.texts, p.text = p.in, nil
 		}
 	case tokenEnd:
 		switch {
 		case string(p.s.name) == "package":
 			done, p.in = p.in, false
-		case p.reading && string(p.s.name) == "file":
-			p.reading = false
+		case p.s.texts && string(p.s.name) == "file":
+			p.s.texts = false
 			err = p.file()
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"runtime"
 	"strings"
 
 	"grove/internal/rpm"
@@ -23,20 +24,39 @@ const (
 type primaryParser struct {
 	s     scanner
 	texts *texts
+	lists *lists
 
-	p     rpm.Meta
-	in    bool // inside <package>
+	p     *rpm.Meta // the last of all
+	in    bool      // inside <package>
 	deps  []rpm.Dep
 	files []string
 	list  *[]rpm.Dep // where the entries go, nil outside of a list
-	text  []byte     // of the element that is open, as far as somebody wants it
-	want  bool
+	text  []byte     // of the element that is open, as far as s gives it
 	algo  string
 	all   []rpm.Meta
 
-	before    rpm.Meta // the package before this one
+	before    *rpm.Meta // the package before this one, or an empty one
 	depBlock  []rpm.Dep
 	fileBlock []string
+}
+
+// lists are the lists of packages that went into the whole and can be filled again.
+type lists struct{ free chan []rpm.Meta }
+
+func (l *lists) get() []rpm.Meta {
+	select {
+	case list := <-l.free:
+		return list[:0]
+	default:
+		return nil
+	}
+}
+
+func (l *lists) put(list []rpm.Meta) {
+	select {
+	case l.free <- list:
+	default:
+	}
 }
 
 // ParsePrimary reads primary.xml, uncompressed.
@@ -49,21 +69,24 @@ func ParsePrimary(r io.Reader) ([]rpm.Meta, error) { return parsePrimary(r, piec
 
 func parsePrimary(r io.Reader, size int) ([]rpm.Meta, error) {
 	var all []rpm.Meta
+	used := &lists{make(chan []rpm.Meta, 2*runtime.GOMAXPROCS(0))}
 	newParser := func() func(piece) (primaryPart, rootNames, error) {
-		p := &primaryParser{texts: newTexts()}
+		p := &primaryParser{texts: newTexts(), lists: used}
 		return p.parse
 	}
+	defer calm()()
 	err := inPieces(r, size, newParser, func(some primaryPart) error {
 		if len(all)+len(some.packages) > maxPackages {
 			return fmt.Errorf("more than %d packages", maxPackages)
 		}
 		if some.announced > len(some.packages) {
-			all = make([]rpm.Meta, 0, min(some.announced, maxReserve))
+			all = huge(make([]rpm.Meta, min(some.announced, maxReserve)))[:0]
 		}
 		if all == nil {
 			all = some.packages
 		} else {
 			all = append(all, some.packages...)
+			used.put(some.packages)
 		}
 		return nil
 	})
@@ -85,8 +108,8 @@ type primaryPart struct {
 func (p *primaryParser) parse(part piece) (primaryPart, rootNames, error) {
 	p.s.reset(part)
 	announced := int64(0)
-	p.in, p.want, p.list, p.before = false, false, nil, rpm.Meta{}
-	p.all = make([]rpm.Meta, 0, bytes.Count(part.data, packageEnd))
+	p.in, p.s.texts, p.list = false, false, nil
+	p.all = p.lists.get()
 	names := rootNames{}
 	atRoot := part.first
 	for {
@@ -123,25 +146,14 @@ func (p *primaryParser) parse(part piece) (primaryPart, rootNames, error) {
 func (p *primaryParser) token(kind tokenKind) error {
 	switch {
 	case kind == tokenText:
-		if !p.want {
-			return nil
-		}
-		before := bytes.Clone(p.text) // where a comment stood between
-		text, err := p.s.unescape(p.s.text)
-		if err != nil {
-			return err
-		}
-		if len(before) > 0 {
-			text = append(before, text...)
-		}
+		text, err := p.s.after(p.text)
 		p.text = text
-		return nil
+		return err
 	case kind == tokenStart && p.in:
 		return p.start()
 	case kind == tokenStart:
 		if string(p.s.name) == "package" {
-			p.in, p.p, p.list, p.want = true, rpm.Meta{}, nil, false
-			p.files = p.files[:0]
+			p.begin()
 		}
 		return nil
 	case !p.in:
@@ -152,8 +164,19 @@ func (p *primaryParser) token(kind tokenKind) error {
 	return p.endElement()
 }
 
+func (p *primaryParser) begin() {
+	p.in, p.list, p.s.texts = true, nil, false
+	p.files = p.files[:0]
+	p.all = append(p.all, rpm.Meta{})
+	n := len(p.all)
+	p.p, p.before = &p.all[n-1], &rpm.Meta{}
+	if n > 1 {
+		p.before = &p.all[n-2]
+	}
+}
+
 func (p *primaryParser) start() error {
-	p.text, p.want = nil, false
+	p.text, p.s.texts = nil, false
 	switch string(p.s.name) {
 	case "entry":
 		if p.list == nil {
@@ -161,9 +184,9 @@ func (p *primaryParser) start() error {
 		}
 		return p.entry()
 	case "file", "name", "arch", "summary", "description", "url", "license", "vendor", "group", "sourcerpm":
-		p.want = true
+		p.s.texts = true
 	case "checksum":
-		p.want = true
+		p.s.texts = true
 		for _, a := range p.s.attrs {
 			if string(a.name) == "type" && string(a.value) != p.algo {
 				p.algo = checksumAlgo(string(a.value))
@@ -171,7 +194,7 @@ func (p *primaryParser) start() error {
 		}
 	case "version":
 		for _, a := range p.s.attrs {
-			v, err := p.s.unescape(a.value)
+			v, err := p.s.value(a)
 			if err != nil {
 				return err
 			}
@@ -254,10 +277,18 @@ func (p *primaryParser) evrAttr(e *rpm.EVR, name, v []byte) {
 			e.Epoch = p.texts.intern(v)
 		}
 	case "ver":
-		e.Version = p.texts.intern(v)
+		e.Version = p.internLike(v, p.p.Version)
 	case "rel":
-		e.Release = p.texts.intern(v)
+		e.Release = p.internLike(v, p.p.Release)
 	}
+}
+
+// internLike is intern, quicker where likely says the same: most versions in a package are its own.
+func (p *primaryParser) internLike(v []byte, likely string) string {
+	if string(v) == likely {
+		return likely
+	}
+	return p.texts.intern(v)
 }
 
 func (p *primaryParser) entry() error {
@@ -267,13 +298,17 @@ func (p *primaryParser) entry() error {
 	p.deps = append(p.deps, rpm.Dep{})
 	d := &p.deps[len(p.deps)-1]
 	for _, a := range p.s.attrs {
-		v, err := p.s.unescape(a.value)
+		v, err := p.s.value(a)
 		if err != nil {
 			return err
 		}
 		switch string(a.name) {
 		case "name":
-			d.Name = p.texts.intern(v)
+			if p.list == &p.p.Provides { // mostly said once
+				d.Name = p.texts.like(v, p.p.Name)
+			} else {
+				d.Name = p.texts.intern(v)
+			}
 		case "flags":
 			if d.Flags, err = comparison(v); err != nil {
 				return p.s.fail("attribute %.40q: %v", a.name, err)
@@ -339,11 +374,11 @@ func (p *primaryParser) endElement() error {
 		p.list = nil
 		return nil
 	}
-	if !p.want {
+	if !p.s.texts {
 		return nil
 	}
-	p.want = false
-	m, t, before := &p.p, p.texts, &p.before
+	p.s.texts = false
+	m, t, before := p.p, p.texts, p.before
 	switch string(p.s.name) {
 	case "file":
 		if len(p.files) >= maxFiles {
@@ -381,6 +416,9 @@ func (p *primaryParser) endElement() error {
 	return nil
 }
 
+// depBlock is the number of dependencies that lie together: 5 MB of them.
+const depBlock = 1 << 16
+
 // keepDeps puts the list of the moment into a block that lists share; nothing can be appended to it in place.
 func (p *primaryParser) keepDeps() []rpm.Dep {
 	n := len(p.deps)
@@ -388,7 +426,7 @@ func (p *primaryParser) keepDeps() []rpm.Dep {
 		return nil
 	}
 	if n > cap(p.depBlock)-len(p.depBlock) {
-		p.depBlock = make([]rpm.Dep, 0, max(n, 4096))
+		p.depBlock = huge(make([]rpm.Dep, max(n, depBlock)))[:0]
 	}
 	k := len(p.depBlock)
 	p.depBlock = append(p.depBlock, p.deps...)
@@ -409,7 +447,7 @@ func (p *primaryParser) keepFiles() []string {
 }
 
 func (p *primaryParser) finish() error {
-	m := &p.p
+	m := p.p
 	switch {
 	case m.Name == "" || m.Arch == "" || m.Version == "":
 		return p.s.fail("package without name, architecture or version")
@@ -421,8 +459,6 @@ func (p *primaryParser) finish() error {
 		return p.s.fail("header from %d to %d", m.HeaderStart, m.HeaderEnd)
 	}
 	m.Files = p.keepFiles()
-	p.all = append(p.all, *m)
-	p.before = *m
 	p.in = false
 	return nil
 }

@@ -3,6 +3,8 @@
 package rpmmd
 
 import (
+	"runtime/debug"
+	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -69,4 +71,27 @@ func (s *slab) free() {
 		unix.Munmap(b)
 	}
 	s.blocks = nil
+}
+
+// calm keeps the collector from running until its result is called, for work that keeps all that it allocates: there is nothing to
+// collect, and looking for it takes a quarter of the time.
+func calm() func() {
+	collector.Lock()
+	defer collector.Unlock()
+	if collector.calm++; collector.calm == 1 {
+		collector.percent = debug.SetGCPercent(-1)
+	}
+	return func() {
+		collector.Lock()
+		defer collector.Unlock()
+		if collector.calm--; collector.calm == 0 {
+			debug.SetGCPercent(collector.percent)
+		}
+	}
+}
+
+// collector is what calm has set; the setting is the process's, so this is too.
+var collector struct {
+	sync.Mutex
+	calm, percent int
 }

@@ -66,7 +66,6 @@ type updateinfoParser struct {
 	a     Advisory
 	in    bool
 	list  bool // inside <pkglist>
-	want  bool
 	text  []byte
 	all   []Advisory
 }
@@ -74,20 +73,11 @@ type updateinfoParser struct {
 func (p *updateinfoParser) token(kind tokenKind) error {
 	switch kind {
 	case tokenText:
-		if !p.want {
-			return nil
-		}
-		before := bytes.Clone(p.text) // where a comment stood between
-		text, err := p.s.unescape(p.s.text)
-		if err != nil {
-			return err
-		}
-		if len(before) > 0 {
-			text = append(before, text...)
-		}
+		text, err := p.s.after(p.text)
 		p.text = text
+		return err
 	case tokenStart:
-		p.text, p.want = nil, false
+		p.text, p.s.texts = nil, false
 		return p.start()
 	case tokenEnd:
 		return p.end()
@@ -113,7 +103,7 @@ func (p *updateinfoParser) start() error {
 	case "pkglist":
 		p.list = true
 	case "id", "title", "severity":
-		p.want = !p.list
+		p.s.texts = !p.list
 	case "reference":
 		var kind, id string
 		err := p.s.each(func(name, v []byte) error {
@@ -177,10 +167,10 @@ func (p *updateinfoParser) end() error {
 		p.all = append(p.all, p.a)
 		return nil
 	}
-	if !p.want {
+	if !p.s.texts {
 		return nil
 	}
-	p.want = false
+	p.s.texts = false
 	text := bytes.TrimSpace(p.text)
 	switch name {
 	case "id":

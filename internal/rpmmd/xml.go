@@ -35,9 +35,11 @@ type scanner struct {
 	pos    int
 	offset int64 // of b[0] in the document
 
-	name  []byte // local, of the last start or end tag
-	attrs []rawAttr
-	text  []byte // raw, between tags
+	name    []byte // local, of the last start or end tag
+	attrs   []rawAttr
+	escaped bool   // an attribute may have entities
+	text    []byte // raw, between tags
+	texts   bool   // text is wanted; else it is passed over
 
 	stack   [][]byte // full names of the elements that are open; nil: the root of an earlier piece
 	root    []byte   // full name of the root element where it began or ended here
@@ -69,14 +71,14 @@ func (s *scanner) next() (tokenKind, error) {
 	}
 	for s.pos < len(s.b) {
 		if s.b[s.pos] != '<' {
-			n := bytes.IndexByte(s.b[s.pos:], '<')
-			if n < 0 {
-				n = len(s.b) - s.pos
-			}
-			s.text = s.b[s.pos : s.pos+n]
-			s.pos += n
-			if len(s.stack) > 0 {
+			from := s.pos
+			s.pos = s.tagAfter(s.pos)
+			s.text = s.b[from:s.pos]
+			if len(s.stack) > 0 && s.texts {
 				return tokenText, nil
+			}
+			if len(s.stack) > 0 {
+				continue
 			}
 			if len(bytes.TrimSpace(bytes.TrimPrefix(s.text, []byte("\ufeff")))) > 0 {
 				return 0, s.fail("text outside the root element")
@@ -89,6 +91,19 @@ func (s *scanner) next() (tokenKind, error) {
 		}
 	}
 	return 0, s.atEnd()
+}
+
+// tagAfter is the place of the next '<', or the end. Mostly it follows some blanks.
+func (s *scanner) tagAfter(i int) int {
+	for end := min(i+8, len(s.b)); i < end; i++ {
+		if s.b[i] == '<' {
+			return i
+		}
+	}
+	if n := bytes.IndexByte(s.b[i:], '<'); n >= 0 {
+		return i + n
+	}
+	return len(s.b)
 }
 
 func (s *scanner) atEnd() error {
@@ -168,12 +183,14 @@ func (s *scanner) end() error {
 
 // start reads a start tag with its attributes.
 func (s *scanner) start() error {
-	i := s.pos + 1
-	for i < len(s.b) && !blank(s.b[i]) && s.b[i] != '>' && s.b[i] != '/' {
-		i++
+	i, colon := s.pos+1, s.pos
+	for ; i < len(s.b) && !nameEnd[s.b[i]]; i++ {
+		if s.b[i] == ':' && colon == s.pos {
+			colon = i
+		}
 	}
 	full := s.b[s.pos+1 : i]
-	s.name, s.attrs = local(full), s.attrs[:0]
+	s.name, s.attrs = s.b[colon+1:i], s.attrs[:0]
 	for {
 		for i < len(s.b) && blank(s.b[i]) {
 			i++
@@ -213,6 +230,7 @@ func (s *scanner) start() error {
 	if !s.pending {
 		s.stack = append(s.stack, full)
 	}
+	s.escaped = len(s.attrs) > 0 && bytes.IndexByte(s.b[s.pos:i], '&') >= 0
 	s.pos = i
 	return nil
 }
@@ -257,6 +275,9 @@ func (s *scanner) declaration(body []byte) error {
 
 func blank(c byte) bool { return c == ' ' || c == '\n' || c == '\t' || c == '\r' }
 
+// nameEnd has the bytes that end the name of a start tag.
+var nameEnd = [256]bool{' ': true, '\n': true, '\t': true, '\r': true, '>': true, '/': true}
+
 func trimRight(b []byte) []byte {
 	for len(b) > 0 && blank(b[len(b)-1]) {
 		b = b[:len(b)-1]
@@ -274,7 +295,7 @@ func local(name []byte) []byte {
 // each calls f for each attribute of the last start tag.
 func (s *scanner) each(f func(name, value []byte) error) error {
 	for _, a := range s.attrs {
-		value, err := s.unescape(a.value)
+		value, err := s.value(a)
 		if err == nil {
 			err = f(a.name, value)
 		}
@@ -283,6 +304,25 @@ func (s *scanner) each(f func(name, value []byte) error) error {
 		}
 	}
 	return nil
+}
+
+// value gives what an attribute of the last start tag says, as unescape does.
+func (s *scanner) value(a rawAttr) ([]byte, error) {
+	if !s.escaped {
+		return a.value, nil
+	}
+	return s.unescape(a.value)
+}
+
+// after gives the text of an element: what was there before, and that of the last token. There is more than one where a comment stands
+// between.
+func (s *scanner) after(before []byte) ([]byte, error) {
+	before = bytes.Clone(before) // it may be in s.scratch
+	text, err := s.unescape(s.text)
+	if err != nil || len(before) == 0 {
+		return text, err
+	}
+	return append(before, text...), nil
 }
 
 var errEntity = errors.New("entity that is not known")
