@@ -3,9 +3,6 @@
 package interop_test
 
 import (
-	"bytes"
-	"crypto/ed25519"
-	"encoding/base64"
 	"fmt"
 	"math/rand"
 	"os"
@@ -124,45 +121,6 @@ func TestDeltasOffline(t *testing.T) {
 					t.Errorf("line %d: grove %q, ostree %q", i+1, got, want)
 				}
 			}
-		})
-	}
-}
-
-// Signed deltas, against an ostree that was built with ed25519 (GROVE_OSTREE names one; Debian's is not).
-func TestSignedDeltasBothWays(t *testing.T) {
-	need(t, "ostree")
-	grove, ostree := clients()
-	if name := os.Getenv("GROVE_OSTREE"); name != "" {
-		ostree.argv = []string{name}
-	}
-	if !strings.Contains(tool(t, ostree.argv[0], "--version"), "sign-ed25519") {
-		t.Skip("this ostree was built without ed25519")
-	}
-	key := func(seed byte) (public, secret string) {
-		k := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{seed}, 32))
-		return base64.StdEncoding.EncodeToString(k[32:]), base64.StdEncoding.EncodeToString(k)
-	}
-	pub, sec := key(7)
-	wrong, _ := key(8)
-	for _, d := range []struct {
-		maker, reader client
-		direction     string
-	}{{grove, ostree, theyRead}, {ostree, grove, weRead}} {
-		src, _, _ := deltaSource(t, d.maker)
-		t.Run(d.direction, func(t *testing.T) {
-			file := filepath.Join(t.TempDir(), "main.delta")
-			d.maker.run(t, src, "static-delta", "generate", "--empty", "--inline", "--min-fallback-size=0", "--filename="+file, "--sign="+sec, "main")
-			if out := d.reader.run(t, src, "static-delta", "verify", file, pub); !strings.Contains(out, "Verification OK") {
-				t.Errorf("right key: %s", out)
-			}
-			if _, _, code := d.reader.try(t, src, "static-delta", "verify", file, wrong); code == 0 {
-				t.Error("a wrong key is good")
-			}
-			dest := d.reader.clone(t, "bare-user", "")
-			if _, _, code := d.reader.try(t, dest, "static-delta", "apply-offline", file, wrong); code == 0 {
-				t.Error("applied with a wrong key")
-			}
-			d.reader.run(t, dest, "static-delta", "apply-offline", file, pub)
 		})
 	}
 }

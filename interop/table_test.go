@@ -116,7 +116,7 @@ func havePeers() bool {
 			return false
 		}
 	}
-	return true
+	return edPeerPath() != ""
 }
 
 // The table stands between these lines of the page; what is around them is written by people.

@@ -3,7 +3,6 @@
 package interop_test
 
 import (
-	"encoding/base64"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -309,47 +308,4 @@ func TestSummaries(t *testing.T) {
 			})
 		}
 	}
-}
-
-// ed25519, against an ostree that was built with it (GROVE_OSTREE names one; Debian's is not).
-func TestEd25519(t *testing.T) {
-	need(t, "ostree", "openssl")
-	peer := os.Getenv("GROVE_OSTREE")
-	if peer == "" {
-		peer = "ostree"
-	}
-	if out := tool(t, peer, "--version"); !strings.Contains(out, "sign-ed25519") {
-		t.Skip("this ostree was built without ed25519")
-	}
-	s := newSite(t)
-	secret, public := edPair(t)
-	_, stranger := edPair(t)
-	dir := small(t, s.path("tree"), "usr/etc")
-	repo := s.path("repo")
-	tool(t, peer, "--repo="+repo, "init", "--mode=archive")
-	tool(t, peer, "--repo="+repo, "commit", "-b", "theirs", "-s", "x", "--tree=dir="+dir, "--sign="+secret, "--sign-type=ed25519")
-	s.grove("repo", "--repo", repo, "commit", "-b", "ours", "-s", "x", "--tree=dir="+dir, "--sign", secret)
-	t.Run("sign/ed25519", func(t *testing.T) {
-		s := s.with(t)
-		s.grove("repo", "--repo", repo, "sign", "--verify", "theirs", public)
-		s.fails(4, "repo", "--repo", repo, "sign", "--verify", "theirs", stranger)
-		tool(t, peer, "--repo="+repo, "sign", "--verify", "--sign-type=ed25519", "ours", public)
-		if _, _, code := capture(t, exec.Command(peer, "--repo="+repo, "sign", "--verify", "--sign-type=ed25519", "ours", stranger)); code == 0 {
-			t.Error("ostree takes a stranger's signature")
-		}
-		if a, b := s.grove("repo", "--repo", repo, "sign", "--verify", "ours", public), tool(t, peer, "--repo="+repo, "sign", "--verify", "--sign-type=ed25519", "ours", public); a != b {
-			t.Errorf("grove says %q, ostree %q", a, b)
-		}
-	})
-}
-
-// edPair makes an ed25519 key with openssl: secret (seed and public) and public part, in base64.
-func edPair(t *testing.T) (secret, public string) {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "key.der")
-	tool(t, "openssl", "genpkey", "-algorithm", "ed25519", "-outform", "DER", "-out", file)
-	seed := read(t, file)
-	pub := tool(t, "openssl", "pkey", "-in", file, "-inform", "DER", "-pubout", "-outform", "DER")
-	seed, pub = seed[len(seed)-32:], pub[len(pub)-32:]
-	return base64.StdEncoding.EncodeToString([]byte(seed + pub)), base64.StdEncoding.EncodeToString([]byte(pub))
 }
