@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package repo_test
+package internal_test
 
 import (
 	"bytes"
@@ -16,12 +16,11 @@ import (
 	"grove/internal/ostree"
 	"grove/internal/repo"
 	"grove/internal/sign"
-	"grove/internal/tree"
 )
 
 // formatPage is the page whose examples are made here. GROVE_FORMAT=write writes them; any other run fails where the page
 // has others.
-const formatPage = "../../doc/format.md"
+const formatPage = "../doc/format.md"
 
 // byteRun is a piece of an example with what it is. What the runs hold is put together here by hand: that they are what the
 // code writes is the test.
@@ -34,6 +33,14 @@ func b(n ...byte) string           { return string(n) }
 func be(n uint32) string           { return b(byte(n>>24), byte(n>>16), byte(n>>8), byte(n)) }
 func sum(c ostree.Checksum) string { return string(c[:]) }
 func zeros(n int) string           { return strings.Repeat("\x00", n) }
+
+func joined(runs []byteRun) (all string) {
+	for _, r := range runs {
+		all += r.data
+	}
+	return all
+}
+
 func hexLines(runs []byteRun) (out string) {
 	for _, r := range runs {
 		for i := 0; i < len(r.data); i += 16 {
@@ -117,11 +124,7 @@ func TestFormatPage(t *testing.T) {
 			{b(40), "end of the commit's checksum, counted from its size"}, {b(5), "end of the name"}, {b(86), "end of refs[0]"}, {zeros(1), "padding"},
 			{"ostree.summary.mode\x00", "metadata[0]: key"}, {zeros(4), "padding"}, {"archive-z2\x00", "value"}, {b(0) + "s", "its type"}, {b(20), "end of the key"}, {b(38), "end of metadata[0]"}, {b(87), "end of refs"}}},
 	} {
-		var all string
-		for _, r := range ex.runs {
-			all += r.data
-		}
-		if all != string(ex.data) {
+		if all := joined(ex.runs); all != string(ex.data) {
 			t.Errorf("%s: by hand\n%x\nby the code\n%x", ex.name, all, ex.data)
 		}
 		name := "SHA-256 of these bytes: " + ostree.SumBytes(ex.data).String() + "\n"
@@ -130,13 +133,15 @@ func TestFormatPage(t *testing.T) {
 		}
 		onPage(t, ex.name, hexLines(ex.runs)+name)
 	}
-	onPage(t, "layout", layoutOf(t, c))
+	onPage(t, "layout", layoutOf(t))
 }
 
-// layoutOf makes a repository of the examples and lists its files, each with what it is.
-func layoutOf(t *testing.T, c ostree.Commit) string {
-	r := initRepo(t, repo.Archive)
-	h, link, top, meta, _ := sampleTree()
+// sampleRepo is a repository with the sample tree, committed as main.
+func sampleRepo(t *testing.T) (*repo.Repo, ostree.Commit) {
+	r, err := repo.Init(filepath.Join(t.TempDir(), "repo"), repo.Archive)
+	ok(t, err)
+	t.Cleanup(func() { r.Close() })
+	h, link, top, meta, c := sampleTree()
 	tx, err := r.Begin(context.Background())
 	ok(t, err)
 	_, err = tx.PutFile(h, 6, strings.NewReader("hello\n"))
@@ -158,9 +163,12 @@ func layoutOf(t *testing.T, c ostree.Commit) string {
 	ok(t, tx.SetRef("up:other", sum))
 	ok(t, tx.Commit())
 	ok(t, r.WriteSummary(context.Background()))
-	if root := (tree.Root{Tree: c.Tree, Meta: c.Meta}); root.Tree.IsZero() {
-		t.Fatal("no tree")
-	}
+	return r, c
+}
+
+// layoutOf lists the files of a repository, each with what it is.
+func layoutOf(t *testing.T) string {
+	r, _ := sampleRepo(t)
 	what := map[string]string{"config": "mode, remotes, settings", "summary": "the refs, for clients over HTTP", "refs/heads/main": "a branch: the commit in hex and a newline",
 		"refs/remotes/up/other": "what was pulled from the remote up", "refs/mirrors": "COLLECTION/REF, of mirrored collections", "state": "CHECKSUM.commitpartial: not all of that commit is here",
 		"tmp": "what is being written; cache/ of summaries", ".lock": "shared for writers, exclusive for who deletes", "extensions": "of other programs", "tmp/cache": "-", "objects": "-", "refs": "-", "refs/heads": "-", "refs/remotes": "-", "refs/remotes/up": "-"}
@@ -202,5 +210,12 @@ func onPage(t *testing.T, name, text string) {
 		ok(t, os.WriteFile(formatPage, []byte(head+begin+text+end+foot), 0o644))
 	case old != text:
 		t.Errorf("%s: the page (GROVE_FORMAT=write mends it) has\n%s\nwant\n%s", name, old, text)
+	}
+}
+
+func ok(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }
