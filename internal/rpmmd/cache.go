@@ -4,9 +4,6 @@ package rpmmd
 
 import (
 	"encoding/binary"
-	"errors"
-	"fmt"
-	"hash/crc32"
 	"math"
 	"runtime"
 	"sync"
@@ -17,21 +14,16 @@ import (
 
 // The compact form of parsed metadata. It holds nothing that could not be made again from the source, so another version, or
 // damage, just means to make it again. All numbers are little-endian; a text is its place and its length in the table of
-// texts, which is never looked into while packages are read:
+// texts, which is never looked into while packages are read. Its sections:
 //
-//	magic      16 bytes, with the version
-//	lengths    of the six sections that follow, 8 bytes each; then the CRC-32C of what stands before
 //	packages   recordBytes each: texts, numbers, then how many entries of each list are its own, one after another
 //	deps       name (8 bytes), flags and place of the version (4 each)
 //	versions   epoch, version, release (8 bytes each); the first is none
 //	files      8 bytes each
 //	more       groups and environments, as JSON
 //	texts      bytes
-//
-// Behind each section stands its CRC-32C: the sections are checked by several processors at once.
 const (
 	cacheMagic  = "grove rpmmd 2\n\x00\x00"
-	cacheHead   = len(cacheMagic) + 8*sections + 4
 	textBytes   = 8
 	depBytes    = 16
 	evrBytes    = 3 * textBytes
@@ -50,10 +42,6 @@ const (
 	secTexts
 	sections
 )
-
-var errDamaged = errors.New("damaged cache")
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func depLists(p *rpm.Meta) [8]*[]rpm.Dep {
 	return [...]*[]rpm.Dep{&p.Provides, &p.Requires, &p.Conflicts, &p.Obsoletes, &p.Recommends, &p.Suggests, &p.Supplements, &p.Enhances}
@@ -86,10 +74,10 @@ const textGuess = 500
 // ownText marks the fields that a package shares with its neighbours at most, not with all: looking for them would cost more than it saves.
 var ownText = [textCount]bool{5: true, 6: true, 8: true, 11: true, 12: true, 14: true} // summary, description, URL, source, location, digest
 
-// pack writes what a source said in the compact form.
+// pack writes what a source said in the compact form, as sections.
 //
 //	errors  text only, where it is larger than the form can say
-func pack(c content) ([]byte, error) {
+func pack(c content) ([][]byte, error) {
 	w := &packer{places: map[string]uint64{}, versions: map[rpm.EVR]uint32{{}: 0}}
 	w.sec[secVersions] = make([]byte, evrBytes)
 	w.sec[secPackages] = make([]byte, 0, recordBytes*len(c.packages))
@@ -98,26 +86,8 @@ func pack(c content) ([]byte, error) {
 		w.pkg(&c.packages[i])
 	}
 	more, err := packMore(c)
-	if err != nil {
-		return nil, err
-	}
 	w.sec[secMore] = more
-	head := []byte(cacheMagic)
-	total := cacheHead
-	for _, s := range w.sec {
-		if uint64(len(s)) > math.MaxUint32 {
-			return nil, fmt.Errorf("metadata of %d bytes is too large for the cache", len(s))
-		}
-		head = binary.LittleEndian.AppendUint64(head, uint64(len(s)))
-		total += len(s) + 4
-	}
-	out := append(make([]byte, 0, total), head...)
-	out = binary.LittleEndian.AppendUint32(out, crc32.Checksum(head, castagnoli))
-	for _, s := range w.sec {
-		out = append(out, s...)
-		out = binary.LittleEndian.AppendUint32(out, crc32.Checksum(s, castagnoli))
-	}
-	return out, nil
+	return w.sec[:], err
 }
 
 // text gives the place and length of s in the table, where most texts stand once.
@@ -247,26 +217,12 @@ type unpacker struct {
 
 // openCache finds the sections and checks them.
 func openCache(data []byte) (*unpacker, error) {
-	le := binary.LittleEndian
-	if len(data) < cacheHead || string(data[:len(cacheMagic)]) != cacheMagic || le.Uint32(data[cacheHead-4:]) != crc32.Checksum(data[:cacheHead-4], castagnoli) {
-		return nil, errDamaged
+	all, err := readSections(cacheMagic, data, sections)
+	if err != nil {
+		return nil, err
 	}
-	r := &unpacker{}
-	rest := data[cacheHead:]
-	var wait sync.WaitGroup
-	var bad [sections]bool
-	for i := range r.sec {
-		n := le.Uint64(data[len(cacheMagic)+8*i:])
-		if n > math.MaxUint32 || uint64(len(rest)) < n+4 {
-			return nil, errDamaged
-		}
-		r.sec[i] = rest[:n:n]
-		sum := le.Uint32(rest[n:])
-		rest = rest[n+4:]
-		wait.Go(func() { bad[i] = crc32.Checksum(r.sec[i], castagnoli) != sum })
-	}
-	wait.Wait()
-	if len(rest) > 0 || bad != [sections]bool{} || len(r.sec[secPackages])%recordBytes != 0 || len(r.sec[secDeps])%depBytes != 0 ||
+	r := &unpacker{sec: [sections][]byte(all)}
+	if len(r.sec[secPackages])%recordBytes != 0 || len(r.sec[secDeps])%depBytes != 0 ||
 		len(r.sec[secVersions])%evrBytes != 0 || len(r.sec[secFiles])%textBytes != 0 {
 		return nil, errDamaged
 	}

@@ -102,27 +102,31 @@ func (l *loader) keep(m *Metadata) error {
 	if l.dir == "" {
 		return nil
 	}
-	data, err := pack(content{m.Packages, extras{m.Groups, m.Environments, m.Modules, m.ModuleDefaults}})
+	all, err := pack(content{m.Packages, extras{m.Groups, m.Environments, m.Modules, m.ModuleDefaults}})
 	if err != nil {
 		return err
 	}
-	if err := durable.WriteFile(l.parsed(m), data, 0o644); err != nil {
+	if err := keepSections(l.parsed(m), cacheMagic, all); err != nil {
 		return err
 	}
 	entries, err := os.ReadDir(l.dir)
 	if err != nil {
 		return err
 	}
-	keep := map[string]bool{filepath.Base(l.parsed(m)): true}
-	for _, kind := range []string{"filelists", "updateinfo"} {
-		keep[lastingName(kind, m.repomd.files[kind])] = true
+	keep := map[string]bool{
+		filepath.Base(l.parsed(m)): true, indexName(m.repomd.files["filelists"]): true, lastingName("updateinfo", m.repomd.files["updateinfo"]): true,
 	}
 	for _, e := range entries {
-		if name := e.Name(); (strings.HasPrefix(name, "parsed-") || strings.HasPrefix(name, "filelists-") || strings.HasPrefix(name, "updateinfo-")) && !keep[name] {
+		name := e.Name()
+		if kind, _, ok := strings.Cut(name, "-"); ok && !keep[name] && (kind == "parsed" || kind == "files" || kind == "filelists" || kind == "updateinfo") {
 			os.Remove(filepath.Join(l.dir, name))
 		}
 	}
 	return nil
+}
+
+func keepSections(path, magic string, all [][]byte) error {
+	return durable.Write(path, 0o644, func(w io.Writer) error { return writeSections(w, magic, all) })
 }
 
 // mapFile maps a file of the cache for as long as the process lives: the texts of the packages lie in it. Such a file is replaced
@@ -137,7 +141,7 @@ func mapFile(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if info.Size() < int64(cacheHead) || info.Size() > maxOpen {
+	if info.Size() == 0 || info.Size() > maxOpen {
 		return nil, errDamaged
 	}
 	return unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_POPULATE)

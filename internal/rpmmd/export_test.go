@@ -45,25 +45,37 @@ func ParseCut(data []byte, size int) ([]rpm.Meta, error) {
 func Location(href, base string) (string, error) { return location(href, base) }
 
 func Pack(p []rpm.Meta, g []Group, e []Environment) []byte {
-	data, err := pack(content{p, extras{Groups: g, Environments: e}})
+	data, err := packed(content{p, extras{Groups: g, Environments: e}})
 	if err != nil {
 		panic(err)
 	}
 	return data
 }
 
-// Seal puts the right checksums into a damaged compact form, so that what lies behind them is tried.
-func Seal(data []byte) []byte {
+func packed(c content) ([]byte, error) {
+	all, err := pack(c)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	err = writeSections(&b, cacheMagic, all)
+	return b.Bytes(), err
+}
+
+// Seal puts the right magic and checksums into a damaged compact form, so that what lies behind them is tried.
+func Seal(data []byte) []byte { return seal(data, cacheMagic, sections) }
+
+func seal(data []byte, magic string, n int) []byte {
 	le := binary.LittleEndian
-	out := bytes.Clone(data)
-	if len(out) < cacheHead {
+	out, first := bytes.Clone(data), headBytes(n)
+	if len(out) < first {
 		return out
 	}
-	copy(out, cacheMagic)
-	le.PutUint32(out[cacheHead-4:], crc32.Checksum(out[:cacheHead-4], castagnoli))
-	at := uint64(cacheHead)
-	for i := range sections {
-		n := le.Uint64(out[len(cacheMagic)+8*i:])
+	copy(out, magic)
+	le.PutUint32(out[first-4:], crc32.Checksum(out[:first-4], castagnoli))
+	at := uint64(first)
+	for i := range n {
+		n := le.Uint64(out[magicBytes+8*i:])
 		if n > uint64(len(out)) || at+n+4 > uint64(len(out)) {
 			return out
 		}
@@ -78,7 +90,7 @@ func FuzzedUnpack(data []byte) error {
 	if err != nil {
 		return nil
 	}
-	again, err := pack(c)
+	again, err := packed(c)
 	if err != nil {
 		return err
 	}
@@ -87,4 +99,30 @@ func FuzzedUnpack(data []byte) error {
 		return fmt.Errorf("does not come back: %v", err)
 	}
 	return nil
+}
+
+// Index is the compact form of filelists.xml.
+func Index(xml []byte) ([]byte, error) {
+	w := newIndexer()
+	if err := ParseFilelists(bytes.NewReader(xml), nil, w.add); err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	err := writeSections(&b, indexMagic, w.fileIndex[:])
+	return b.Bytes(), err
+}
+
+func SealIndex(data []byte) []byte { return seal(data, indexMagic, indexSections) }
+
+// InIndex is what an index has of wanted, nil = of all.
+func InIndex(data []byte, wanted ...string) (map[string][]string, error) {
+	x, err := openIndex(data)
+	if err != nil {
+		return nil, err
+	}
+	found := map[string][]string{}
+	return found, x.each(wanted, func(id string, files []string) error {
+		found[id] = append(found[id], files...)
+		return nil
+	})
 }

@@ -26,14 +26,14 @@ import (
 // loader brings the metadata of one source.
 //
 // The cache of a source is a folder ID-HASH with repomd.xml and its signature as they came (the time of repomd.xml is when the
-// source was last asked), "mirrors" with the base URLs found then, parsed-REVISION in the compact form, and filelists-DIGEST as
+// source was last asked), "mirrors" with the base URLs found then, parsed-REVISION and files-DIGEST in compact forms, and updateinfo-DIGEST as
 // it came. Each file is replaced atomically, is verified when it is read, and can go at any time.
 type loader struct {
 	src    Source
 	o      LoadOptions
 	client *fetch.Client
 	dir    string // "" = no cache
-	tmp    string // in its place, removed after Load
+	tmp    string // in its place, while something is read
 }
 
 func newLoader(src Source, o LoadOptions) (*loader, error) {
@@ -114,16 +114,11 @@ func (s Source) patience(o *fetch.Options) {
 }
 
 func (l *loader) load(ctx context.Context) (*Metadata, error) {
-	if l.dir == "" {
-		tmp, err := os.MkdirTemp("", "grove-rpmmd-")
-		if err != nil {
-			return nil, err
-		}
-		l.tmp = tmp
-		defer os.RemoveAll(tmp)
-	} else if err := durable.MkdirAll(l.dir, 0o755); err != nil {
+	done, err := l.room()
+	if err != nil {
 		return nil, err
 	}
+	defer done()
 	st, err := l.state(ctx)
 	if err != nil {
 		return nil, err
@@ -148,6 +143,25 @@ func (l *loader) load(ctx context.Context) (*Metadata, error) {
 		return m, nil // not kept: the next Load tries again
 	}
 	return m, l.keep(m)
+}
+
+// room makes the folder that files come to; done removes it where it is not the cache.
+func (l *loader) room() (done func(), err error) {
+	if l.dir != "" {
+		return func() {}, durable.MkdirAll(l.dir, 0o755)
+	}
+	if l.tmp != "" {
+		return func() {}, nil
+	}
+	tmp, err := os.MkdirTemp("", "grove-rpmmd-")
+	if err != nil {
+		return nil, err
+	}
+	l.tmp = tmp
+	return func() {
+		os.RemoveAll(tmp)
+		l.tmp = ""
+	}, nil
 }
 
 func (l *loader) folder() string {
@@ -450,6 +464,11 @@ func (l *loader) groups(ctx context.Context, m *Metadata) error {
 
 // with brings a metadata file, hands its content to read, and removes it.
 func (l *loader) with(ctx context.Context, m *Metadata, kind string, read func(io.Reader) error) error {
+	done, err := l.room()
+	if err != nil {
+		return err
+	}
+	defer done()
 	f := m.repomd.files[kind]
 	path := filepath.Join(l.folder(), kind+"-"+f.digest.Hex[:32])
 	if err := l.download(ctx, m, kind, path); err != nil {
@@ -499,61 +518,14 @@ func lastingName(kind string, f dataFile) string {
 
 // lasting brings a metadata file that stays in the cache as it came, and hands its content to read.
 func (l *loader) lasting(ctx context.Context, m *Metadata, kind string, f dataFile, read func(io.Reader) error) error {
-	if l.dir == "" {
-		tmp, err := os.MkdirTemp("", "grove-rpmmd-")
-		if err != nil {
-			return err
-		}
-		l.tmp = tmp
-		defer os.RemoveAll(tmp)
+	done, err := l.room()
+	if err != nil {
+		return err
 	}
+	defer done()
 	path := filepath.Join(l.folder(), lastingName(kind, f))
 	if err := l.download(ctx, m, kind, path); err != nil {
 		return err
 	}
 	return readContent(path, kind, f, read)
-}
-
-// filelists completes the files of m's packages.
-func (l *loader) filelists(ctx context.Context, m *Metadata, wanted []string) error {
-	f, ok := m.repomd.files["filelists"]
-	if !ok {
-		return errors.New("filelists: the source has none")
-	}
-	return l.lasting(ctx, m, "filelists", f, func(r io.Reader) error { return m.addFiles(r, wanted) })
-}
-
-// addFiles gives each package the files that the list has for it.
-func (m *Metadata) addFiles(r io.Reader, wanted []string) error {
-	byID := make(map[string][]int, len(m.Packages))
-	for i, p := range m.Packages {
-		byID[p.Digest.Hex] = append(byID[p.Digest.Hex], i)
-	}
-	var keep func([]byte) bool
-	if len(wanted) > 0 {
-		set := make(map[string]bool, len(wanted))
-		for _, w := range wanted {
-			set[w] = true
-		}
-		keep = func(path []byte) bool { return set[string(path)] }
-	}
-	return ParseFilelists(r, keep, func(pkgid string, files []string) error {
-		for _, i := range byID[pkgid] {
-			p := &m.Packages[i]
-			if keep == nil {
-				p.Files = files
-				continue
-			}
-			have := make(map[string]bool, len(p.Files))
-			for _, f := range p.Files {
-				have[f] = true
-			}
-			for _, f := range files {
-				if !have[f] {
-					p.Files = append(p.Files[:len(p.Files):len(p.Files)], f)
-				}
-			}
-		}
-		return nil
-	})
 }
