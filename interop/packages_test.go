@@ -40,8 +40,8 @@ var otherVerdicts = map[string]struct {
 	reason string
 }{
 	"rpm-basic-with-ecdsa-2.3.4-5.el9.noarch.rpm":             {rpm.Good, "rpm 4.18 of Debian verifies no ECDSA"},
-	"hello-2.0-1.x86_64-signed-with-new-subkey.rpm":           {rpm.Good, "rpm keeps the first certificate of a fingerprint, the one without the subkey; grove all"},
-	"hello-2.0-1.x86_64-signed-with-subkey.rpm":               {rpm.Good, "the same: the subkey is valid in one of the certificates"},
+	"hello-2.0-1.x86_64-signed-with-new-subkey.rpm":           {rpm.Good, "this rpm keeps the first certificate of a fingerprint, the one without the subkey; grove puts them together"},
+	"hello-2.0-1.x86_64-signed-with-subkey.rpm":               {rpm.DistrustedKey, "the same: one of the certificates revokes the subkey"},
 	"v6/signed/rpm-basic-with-ed25519-2.3.4-5.el9.noarch.rpm": {rpm.Good, "rpm 4.18 does not see signatures of OpenPGP version 6"},
 	"v6/signed/rpm-basic-with-rsa4k-2.3.4-5.el9.noarch.rpm":   {rpm.Good, "the same"},
 	"libhello-1.0.1-1.x86_64.rpm":                             {rpm.UnknownKey, "the same; the key is not in the data"},

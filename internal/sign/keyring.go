@@ -68,12 +68,12 @@ func ParseKeyring(data ...[]byte) (Keyring, error) {
 				continue
 			}
 			for _, e := range entities {
-				var buf bytes.Buffer
-				if err := e.Serialize(&buf); err != nil {
+				c, err := certOf(e)
+				if err != nil {
 					last = err
 					continue
 				}
-				k.certs = append(k.certs, &cert{entity: e, binary: buf.Bytes()})
+				k.certs = append(k.certs, c)
 			}
 		}
 		if len(k.certs) == before {
@@ -83,19 +83,34 @@ func ParseKeyring(data ...[]byte) (Keyring, error) {
 	return k.unique(), nil
 }
 
-// unique drops certificates that are there twice, byte for byte. Two with one fingerprint but other content both stay.
+// unique makes one certificate of those of one fingerprint. What cannot be put together stays beside the others.
 func (k Keyring) unique() Keyring {
-	var kept []*cert
+	groups, seen := map[string][]*cert{}, map[string]bool{}
+	var order []string
 	for _, c := range k.certs {
-		if !slices.ContainsFunc(kept, func(o *cert) bool { return bytes.Equal(o.binary, c.binary) }) {
-			kept = append(kept, c)
+		key := string(c.entity.PrimaryKey.Fingerprint)
+		if groups[key] == nil {
+			order = append(order, key)
+		}
+		if !seen[string(c.binary)] {
+			seen[string(c.binary)] = true
+			groups[key] = append(groups[key], c)
 		}
 	}
-	k.certs = kept
+	k.certs = nil
+	for _, key := range order {
+		group := groups[key]
+		if len(group) > 1 {
+			if one, err := join(group); err == nil {
+				group = []*cert{one}
+			}
+		}
+		k.certs = append(k.certs, group...)
+	}
 	return k
 }
 
-// Merge gives the union of both; Legacy if one of them is, Current too.
+// Merge gives the union of both, with one certificate for each fingerprint; Legacy if one of them is, Current too.
 func (k Keyring) Merge(o Keyring) Keyring {
 	return Keyring{certs: slices.Concat(k.certs, o.certs), Legacy: k.Legacy || o.Legacy, Current: k.Current || o.Current}.unique()
 }

@@ -88,7 +88,7 @@ func TestVerdicts(t *testing.T) {
 	better := map[string]rpm.Status{
 		"rpm-basic-with-ecdsa-2.3.4-5.el9.noarch.rpm":             rpm.Good,
 		"hello-2.0-1.x86_64-signed-with-new-subkey.rpm":           rpm.Good,
-		"hello-2.0-1.x86_64-signed-with-subkey.rpm":               rpm.Good,
+		"hello-2.0-1.x86_64-signed-with-subkey.rpm":               rpm.DistrustedKey, // one copy of the certificate revokes the subkey
 		"libhello-1.0.1-1.x86_64.rpm":                             rpm.UnknownKey,
 		"v6/signed/rpm-basic-with-ed25519-2.3.4-5.el9.noarch.rpm": rpm.Good,
 		"v6/signed/rpm-basic-with-rsa4k-2.3.4-5.el9.noarch.rpm":   rpm.Good,

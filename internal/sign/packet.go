@@ -70,11 +70,13 @@ type rawPacket struct {
 // splitPackets takes a sequence of packets apart. Partial lengths, which no signature has, are refused.
 //
 //	source  RFC 9580 section 4.2
-func splitPackets(data []byte) ([]rawPacket, error) {
+func splitPackets(data []byte) ([]rawPacket, error) { return splitUpTo(data, maxSignaturePackets) }
+
+func splitUpTo(data []byte, most int) ([]rawPacket, error) {
 	var out []rawPacket
 	for len(data) > 0 {
-		if len(out) == maxSignaturePackets {
-			return nil, fmt.Errorf("more than %d packets", maxSignaturePackets)
+		if len(out) == most {
+			return nil, fmt.Errorf("more than %d packets", most)
 		}
 		tag, head, length, err := packetHead(data)
 		if err != nil {

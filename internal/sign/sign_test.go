@@ -369,10 +369,15 @@ func FuzzParseKeyring(f *testing.F) {
 	f.Add(public)
 	f.Add(secret)
 	f.Add(sign.Armor(sign.ArmorPublicKey, public))
+	fixed := keyring(f, public)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		k, err := sign.ParseKeyring(data)
-		if err == nil {
-			_ = k.Keys()
+		if err != nil {
+			return
+		}
+		_ = k.Keys()
+		if both := fixed.Merge(k); both.Len() > 1+k.Len() || both.Len() < k.Len() {
+			t.Errorf("%d keys with one more are %d", k.Len(), both.Len())
 		}
 	})
 }

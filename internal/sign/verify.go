@@ -163,8 +163,6 @@ func parseSignatures(sig []byte) ([]detached, error) {
 	return out, nil
 }
 
-const tagSignature = 2
-
 func parseSignature(p rawPacket) (detached, error) {
 	if len(p.body) == 0 {
 		return nil, errShort
