@@ -156,7 +156,8 @@ func hints(err error) []string {
 	var files *compose.FileConflicts
 	switch {
 	case errors.As(err, &files):
-		return []string{"nothing was changed; leave one of the packages out, or exchange the base's with `grove override`"}
+		return []string{"nothing was changed; leave one of the packages out, or exchange the base's with `grove override`",
+			"`grove install --force-replacefiles` lets the new files take the place of the others"}
 	case errors.As(err, &conflict) && conflict.Drift:
 		return driftHints(err, conflict)
 	case errors.As(err, &protected):

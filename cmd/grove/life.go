@@ -124,6 +124,7 @@ host:booted is the host's own commit, read from its repository; upgrade then fol
 	cmd.Flags().StringArrayVar(&packages, "install", nil, "a package to layer: name, NEVRA, provide, path, @group, .rpm file or URL")
 	flags.add(cmd)
 	flags.edits.addSolving(cmd)
+	flags.edits.addReplaceFiles(cmd)
 	return cmd
 }
 
@@ -151,6 +152,7 @@ takes a newer package of its name from a source, where one is there, and never a
 	flags.add(cmd)
 	flags.edits.addUninstall(cmd)
 	flags.edits.addSolving(cmd)
+	flags.edits.addReplaceFiles(cmd)
 	return cmd
 }
 

@@ -228,6 +228,9 @@ func (a *app) printStatus(s guest.Status) {
 	if len(s.VersionLocks) > 0 {
 		a.printf("  locked     %s\n", strings.Join(s.VersionLocks, " "))
 	}
+	if len(s.ReplaceFiles) > 0 {
+		a.printf("  replaces files of others: %s\n", strings.Join(s.ReplaceFiles, " "))
+	}
 	if s.NoWeakDeps {
 		a.printf("  weak deps  not installed\n")
 	}

@@ -22,6 +22,7 @@ type editFlags struct {
 	weak               bool
 	weakGiven          func() bool // nil: the verb does not have it
 	unprotect          bool
+	replaceFiles       bool
 }
 
 func (f *editFlags) addInstall(cmd *cobra.Command) {
@@ -30,6 +31,11 @@ func (f *editFlags) addInstall(cmd *cobra.Command) {
 
 func (f *editFlags) addUninstall(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&f.uninstall, "uninstall", nil, "take this layered package away in the same change")
+}
+
+// addReplaceFiles adds the flag of verbs that install.
+func (f *editFlags) addReplaceFiles(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&f.replaceFiles, "force-replacefiles", false, "let the files of these packages take the place of other packages' files, from now on")
 }
 
 // addSolving adds what steers the choice of packages. Each is kept with the guest.
@@ -46,7 +52,7 @@ func (f *editFlags) addSolving(cmd *cobra.Command) {
 func (f *editFlags) edits() guest.Edits {
 	x := guest.Edits{
 		Uninstall: f.uninstall, UninstallAll: f.uninstallAll, ResetAll: f.resetAll, Remove: f.remove,
-		Exclude: f.exclude, Unexclude: f.unexclude, From: strings.TrimPrefix(f.from, "repo="),
+		Exclude: f.exclude, Unexclude: f.unexclude, ReplaceFiles: f.replaceFiles, From: strings.TrimPrefix(f.from, "repo="),
 	}
 	if f.weakGiven != nil && f.weakGiven() {
 		x.Weak = &f.weak

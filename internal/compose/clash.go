@@ -63,6 +63,7 @@ type claim struct {
 // clash is the comparison of all files of a run.
 type clash struct {
 	b         *build
+	mayTake   map[int]bool // packages of the run whose files may take the place of others'
 	last      map[string]claim
 	inBase    map[string][]claim // paths that the base has as well: every claim
 	conflicts []FileConflict
@@ -79,8 +80,11 @@ func compareFiles(ctx context.Context, b *build) error {
 	if b.places, err = b.newPlaces(); err != nil {
 		return err
 	}
-	b.winner, b.wrongColour = map[string]int{}, map[int][]string{}
-	c := clash{b: b, last: map[string]claim{}, inBase: map[string][]claim{}}
+	b.winner, b.wrongColour, b.baseStates = map[string]int{}, map[int][]string{}, map[string]map[string]byte{}
+	c := clash{b: b, mayTake: map[int]bool{}, last: map[string]claim{}, inBase: map[string][]claim{}}
+	for i, p := range b.packages {
+		c.mayTake[i] = slices.Contains(b.m.ReplaceFiles, p.meta.Name)
+	}
 	for i := range b.packages {
 		if err := c.add(i); err != nil {
 			return fmt.Errorf("files of %s: %w", b.packages[i].meta.NEVRA, err)
@@ -146,6 +150,9 @@ func (c *clash) between(at string, before, now claim) {
 		b.wrongColour[before.pkg] = append(b.wrongColour[before.pkg], before.file.Path)
 	case colour < 0:
 		b.wrongColour[now.pkg] = append(b.wrongColour[now.pkg], now.file.Path)
+	case c.mayTake[now.pkg]:
+		first = now.pkg
+	case c.mayTake[before.pkg]:
 	default:
 		c.conflicts = append(c.conflicts, FileConflict{Path: now.file.Path, Package: b.packages[now.pkg].meta.NEVRA, With: b.packages[before.pkg].meta.NEVRA})
 	}
@@ -219,6 +226,9 @@ func (c *clash) againstBase() error {
 		}
 		err = c.b.eachPath(h, func(at string, f rpm.File) {
 			for _, now := range c.inBase[at] {
+				if f.State == fileNotInstalled {
+					continue
+				}
 				owned[at] = true
 				c.withBase(at, h, claim{baseWins, f, algo}, now)
 			}
@@ -250,10 +260,28 @@ func (c *clash) withBase(at string, h *rpm.Header, base, now claim) {
 		}
 	case colour > 0:
 		b.winner[at] = now.pkg
+		b.setState(h, base.file, wrongColour)
 	case colour < 0:
 		b.winner[at] = baseWins
 		b.wrongColour[now.pkg] = append(b.wrongColour[now.pkg], now.file.Path)
+	case c.mayTake[now.pkg]:
+		b.winner[at] = now.pkg
+		if now.file.Flags&rpm.FileConfig == 0 {
+			b.setState(h, base.file, fileReplaced)
+		}
 	default:
 		c.conflicts = append(c.conflicts, FileConflict{Path: now.file.Path, Package: b.packages[now.pkg].meta.NEVRA, With: h.NEVRA(), Installed: true})
 	}
+}
+
+// setState notes that a file of a package of the base is another's from now on. What one of them calls configuration stays both's.
+func (b *build) setState(h *rpm.Header, f rpm.File, state byte) {
+	if f.Flags&rpm.FileConfig != 0 {
+		return
+	}
+	n := h.NEVRA().String()
+	if b.baseStates[n] == nil {
+		b.baseStates[n] = map[string]byte{}
+	}
+	b.baseStates[n][f.Path] = state
 }

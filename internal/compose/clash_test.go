@@ -164,7 +164,7 @@ func onDisk(path string) string {
 }
 
 // rpmInstalls lets the real rpm install packages into a folder, one group after the other, and gives what it said.
-func rpmInstalls(t *testing.T, specs []fixture.Spec, groups [][]string) (root, said string) {
+func rpmInstalls(t *testing.T, specs []fixture.Spec, groups [][]string, flags ...string) (root, said string) {
 	t.Helper()
 	if _, err := exec.LookPath("rpm"); err != nil || os.Geteuid() != 0 {
 		if os.Getenv("GROVE_CI") == "1" {
@@ -184,7 +184,7 @@ func rpmInstalls(t *testing.T, specs []fixture.Spec, groups [][]string) (root, s
 		}
 	}
 	for _, g := range groups {
-		args := []string{"--root", root, "--define", "_transaction_color 3", "--define", "_prefer_color 2", "-U", "--nodeps", "--nosignature", "--ignorearch"}
+		args := append(flags[:len(flags):len(flags)], "--root", root, "--define", "_transaction_color 3", "--define", "_prefer_color 2", "-U", "--nodeps", "--nosignature", "--ignorearch")
 		for _, name := range g {
 			args = append(args, filepath.Join(dir, name+".rpm"))
 		}

@@ -96,32 +96,33 @@ type build struct {
 	m manifest.Manifest
 	o Options
 
-	base          baseTree                 // openBase
-	sources       []*rpmmd.Metadata        // resolve
-	locals        []localPackage           // resolve
-	short         bool                     // resolve: a source could not be read
-	shortPriority int                      // resolve: the best priority of those
-	kept          []manifest.LockedPackage // resolve: packages of the run before, in the order of keptRepo
-	conditional   []rpmmd.Conditional      // resolve: of the groups that are asked for
-	picks         []pick                   // resolve: in transaction order
-	removed       []*rpm.Header            // resolve: installed packages that go away; then those of the stage
-	stages        []manifest.LockedStage   // resolve: where each ends; counts of accounts are known after it
-	known         int                      // resolve: how many of the stages stood so in the lock, or in the one before
-	stage         int                      // runStages: the one that is being made
-	inputs        string                   // resolve
-	stamp         uint64                   // resolve: seconds; the time of everything written
-	packages      []imported               // fetch; then those of the stage
-	places        *places                  // files: where links of the tree lead
-	winner        map[string]int           // files: path that several have -> index of the package whose file it is, or baseWins
-	wrongColour   map[int][]string         // files: index of a package -> its files, as it names them, that gave way to those of another word size
-	keepBase      map[string]bool          // unpack: files of replaced packages that stay as the base has them
-	beside        map[string]string        // unpack: places of the packages' files that stay -> where the package's own lies
-	removals      []removal                // unpack: of removed, in the order of removal
-	tree          *tree.Tree               // pretrans or unpack, then every later step
-	ahead         ahead                    // openBase: the base's checkout, while it is being made
-	checkedOut    *tree.Tree               // scripts: what Options.Checkout holds now
-	accounts      accounts.DB              // accounts: those of base and packages' own files
-	users, groups []string                 // accounts: lines that packages made, of all stages so far
+	base          baseTree                   // openBase
+	sources       []*rpmmd.Metadata          // resolve
+	locals        []localPackage             // resolve
+	short         bool                       // resolve: a source could not be read
+	shortPriority int                        // resolve: the best priority of those
+	kept          []manifest.LockedPackage   // resolve: packages of the run before, in the order of keptRepo
+	conditional   []rpmmd.Conditional        // resolve: of the groups that are asked for
+	picks         []pick                     // resolve: in transaction order
+	removed       []*rpm.Header              // resolve: installed packages that go away; then those of the stage
+	stages        []manifest.LockedStage     // resolve: where each ends; counts of accounts are known after it
+	known         int                        // resolve: how many of the stages stood so in the lock, or in the one before
+	stage         int                        // runStages: the one that is being made
+	inputs        string                     // resolve
+	stamp         uint64                     // resolve: seconds; the time of everything written
+	packages      []imported                 // fetch; then those of the stage
+	places        *places                    // files: where links of the tree lead
+	winner        map[string]int             // files: path that several have -> index of the package whose file it is, or baseWins
+	wrongColour   map[int][]string           // files: index of a package -> its files, as it names them, that gave way to those of another word size
+	baseStates    map[string]map[string]byte // files: base package -> its files that are another's now, with their state in the rpmdb
+	keepBase      map[string]bool            // unpack: files of replaced packages that stay as the base has them
+	beside        map[string]string          // unpack: places of the packages' files that stay -> where the package's own lies
+	removals      []removal                  // unpack: of removed, in the order of removal
+	tree          *tree.Tree                 // pretrans or unpack, then every later step
+	ahead         ahead                      // openBase: the base's checkout, while it is being made
+	checkedOut    *tree.Tree                 // scripts: what Options.Checkout holds now
+	accounts      accounts.DB                // accounts: those of base and packages' own files
+	users, groups []string                   // accounts: lines that packages made, of all stages so far
 	tx            *repo.Tx
 	result        Result
 }

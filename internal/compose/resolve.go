@@ -24,7 +24,7 @@ import (
 const LocalSource = solve.LocalRepo
 
 // layoutVersion is part of every input hash: raise it when the same inputs are to give another tree.
-const layoutVersion = 2
+const layoutVersion = 3
 
 // pick is one package that the tree gets.
 type pick struct {

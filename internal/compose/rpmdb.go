@@ -135,6 +135,9 @@ func (b *build) makeRpmdb(entries []rpmdb.Entry) (dir string, files []string, er
 		if err := rpmdb.Update(b.base.dbDir, func(h *rpm.Header) bool { return gone[h.NEVRA().String()] }, entries); err != nil {
 			return "", nil, fmt.Errorf("add to the base's rpmdb: %w", err)
 		}
+		if err := b.noteReplaced(); err != nil {
+			return "", nil, fmt.Errorf("note in the base's rpmdb whose files were replaced: %w", err)
+		}
 		return b.base.dbDir, format.Files(), nil
 	}
 	dir = filepath.Join(b.o.Scratch, fmt.Sprintf("rpmdb-made-%d", b.stage))
@@ -143,10 +146,49 @@ func (b *build) makeRpmdb(entries []rpmdb.Entry) (dir string, files []string, er
 	}
 	var all []rpmdb.Entry
 	for _, h := range b.remaining() {
+		other, err := b.withStates(h)
+		if err != nil {
+			return "", nil, err
+		}
+		if other != nil {
+			h = other
+		}
 		all = append(all, rpmdb.Entry{Header: h, Stored: true})
 	}
 	b.base.dbDir = dir
 	return dir, format.Files(), rpmdb.WriteAs(dir, format, append(all, entries...))
+}
+
+// noteReplaced writes down in the base's database which files of its packages are another's now.
+func (b *build) noteReplaced() (failed error) {
+	if len(b.baseStates) == 0 {
+		return nil
+	}
+	err := rpmdb.Replace(b.base.dbDir, func(h *rpm.Header) *rpm.Header {
+		other, err := b.withStates(h)
+		failed = errors.Join(failed, err)
+		return other
+	})
+	return errors.Join(err, failed)
+}
+
+// withStates is the header of a base package with the states that its files have from now on, nil where none changes.
+func (b *build) withStates(h *rpm.Header) (*rpm.Header, error) {
+	changed := b.baseStates[h.NEVRA().String()]
+	if len(changed) == 0 {
+		return nil, nil
+	}
+	paths, err := h.Paths()
+	if err != nil {
+		return nil, err
+	}
+	states := map[int]byte{}
+	for i, p := range paths {
+		if s, ok := changed[p]; ok {
+			states[i] = s
+		}
+	}
+	return rpmdb.SetStates(h, states)
 }
 
 // firstBackends is the version of rpm since which a macro names the format; those before know Berkeley DB alone.

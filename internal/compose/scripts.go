@@ -59,10 +59,10 @@ func runScriptlets(ctx context.Context, b *build) error {
 // overlay lays the tree out, runs scriptlets in an overlay over it, and takes what they changed into the tree.
 func (b *build) overlay(ctx context.Context, step string, o scriptlet.Options,
 	run func(context.Context, scriptlet.Options) (scriptlet.Report, error)) (err error) {
-	if o.Root, o.Image, err = b.scriptRoot(ctx, filepath.Join(b.o.Scratch, step)); err != nil {
+	scratch := filepath.Join(b.o.Scratch, fmt.Sprintf("%s-%d", step, b.stage))
+	if o.Root, o.Image, err = b.scriptRoot(ctx, scratch+"-images"); err != nil {
 		return fmt.Errorf("check out: %w", err)
 	}
-	scratch := filepath.Join(b.o.Scratch, fmt.Sprintf("%s-%d", step, b.stage))
 	o.Upper, o.Work = filepath.Join(scratch, "upper"), filepath.Join(scratch, "work")
 	for _, d := range []string{o.Upper, o.Work} {
 		if err := os.MkdirAll(d, 0o755); err != nil {

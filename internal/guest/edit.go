@@ -46,6 +46,7 @@ func ParseSpecs(words []string) (Specs, error) {
 // Edits are changes to what a guest asks for, all made at once.
 type Edits struct {
 	Install      Specs
+	ReplaceFiles bool     // files of Install may take the place of other packages'
 	Uninstall    []string // requests, as Uninstall has them
 	UninstallAll bool
 	Remove       []string // overrides: base packages that go
@@ -62,7 +63,7 @@ type Edits struct {
 // apply makes the changes: first what ends, then what is new.
 func (x Edits) apply(m *manifest.Manifest) error {
 	if x.UninstallAll {
-		m.Packages, m.LocalPackages = nil, nil
+		m.Packages, m.LocalPackages, m.ReplaceFiles = nil, nil, nil
 	}
 	if x.ResetAll {
 		m.Overrides = manifest.Overrides{}
@@ -73,6 +74,11 @@ func (x Edits) apply(m *manifest.Manifest) error {
 	for _, w := range x.Reset {
 		if !resetOne(m, w) {
 			return fmt.Errorf("package %q is not overridden: %w", w, ErrUnsuited)
+		}
+	}
+	if x.ReplaceFiles {
+		if err := x.allowFiles(m); err != nil {
+			return err
 		}
 	}
 	m.Packages = add(m.Packages, x.Install.Names)
@@ -103,6 +109,21 @@ func (x Edits) apply(m *manifest.Manifest) error {
 	m.VersionLocks = add(m.VersionLocks, x.Lock)
 	if x.Weak != nil {
 		m.Recommends = x.Weak
+	}
+	return nil
+}
+
+// allowFiles writes down whose files may take the place of others'.
+func (x Edits) allowFiles(m *manifest.Manifest) error {
+	for _, n := range x.Install.Names {
+		if strings.ContainsAny(n, " /*?[(@") {
+			return fmt.Errorf("replace files by %q: give a name or a package file (.rpm): %w", n, ErrUnsuited)
+		}
+		name, _ := nameArch(n)
+		m.ReplaceFiles = add(m.ReplaceFiles, []string{name})
+	}
+	for _, l := range x.Install.Local {
+		m.ReplaceFiles = add(m.ReplaceFiles, []string{nevraName(l.NEVRA)})
 	}
 	return nil
 }
@@ -263,6 +284,8 @@ func dropRequest(m *manifest.Manifest, w string) bool {
 	for _, n := range m.Packages {
 		if matches(n) {
 			found = true
+			gone, _ := nameArch(n)
+			m.ReplaceFiles = slices.DeleteFunc(slices.Clone(m.ReplaceFiles), func(r string) bool { return r == gone })
 			continue
 		}
 		names = append(names, n)
@@ -271,6 +294,7 @@ func dropRequest(m *manifest.Manifest, w string) bool {
 	for _, l := range m.LocalPackages {
 		if matches(l.NEVRA) || nevraName(l.NEVRA) == w {
 			found = true
+			m.ReplaceFiles = slices.DeleteFunc(slices.Clone(m.ReplaceFiles), func(r string) bool { return r == nevraName(l.NEVRA) })
 			continue
 		}
 		locals = append(locals, l)

@@ -28,6 +28,7 @@ type Status struct {
 	Overrides    []Replaced   `json:"overrides,omitempty"`     // what came of each of Replaced
 	Excluded     []string     `json:"excluded,omitempty"`      // must not come in
 	VersionLocks []string     `json:"version_locks,omitempty"` // stay at a version
+	ReplaceFiles []string     `json:"replace_files,omitempty"` // packages whose files may take the place of others'
 	NoWeakDeps   bool         `json:"no_weak_deps,omitempty"`
 	Deployments  []Deployment `json:"deployments"`       // newest first
 	Damaged      string       `json:"damaged,omitempty"` // why there is no current deployment
@@ -89,7 +90,7 @@ func StatusOf(e Env, name string) (Status, error) {
 	for _, l := range m.Overrides.Replace {
 		s.Replaced = append(s.Replaced, l.NEVRA)
 	}
-	s.Excluded, s.VersionLocks, s.NoWeakDeps = m.ExcludePackages, m.VersionLocks, !m.WantRecommends()
+	s.Excluded, s.VersionLocks, s.ReplaceFiles, s.NoWeakDeps = m.ExcludePackages, m.VersionLocks, m.ReplaceFiles, !m.WantRecommends()
 	all, err := g.Deployments()
 	if err != nil {
 		return s, err

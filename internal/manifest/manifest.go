@@ -32,6 +32,7 @@ type Manifest struct {
 	VersionLocks    []string // [!]name-version[-release][.arch], globs allowed
 	RepoPackages    []RepoPackages
 	LocalPackages   []LocalPackage
+	ReplaceFiles    []string // names of packages whose files may take the place of other packages'
 	Overrides       Overrides
 	Modules         Modules
 	PlatformModule  string // platform:NAME
