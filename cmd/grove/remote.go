@@ -30,9 +30,9 @@ func (a *app) remote(open func() (*repo.Repo, error), ask bool) *cobra.Command {
 	v := &remoteVerbs{a, open, ask}
 	cmd := &cobra.Command{Use: "remote", Short: "where bases are pulled from", Args: groupArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return usage("say remote add, delete, list, show-url, refs, summary, gpg-import or gpg-list-keys")
+			return usage("say a verb; remote --help lists them")
 		}}
-	cmd.AddCommand(v.add(), v.delete(), v.list(), v.showURL(), v.refs(), v.summary(), v.gpgImport(), v.gpgListKeys())
+	cmd.AddCommand(v.add(), v.delete(), v.list(), v.showURL(), v.refs(), v.summary(), v.gpgImport(), v.gpgListKeys(), v.addCookie(), v.deleteCookie(), v.listCookies())
 	return cmd
 }
 

@@ -23,7 +23,7 @@ type commitFlags struct {
 	trees, metadata, variants, bindRefs                []string
 	orphan, noBindings, known                          bool
 	composefs, parents, bootable, sizes, table         bool
-	noFsync, consumes                                  bool
+	noFsync, consumes, edit                            bool
 	base, statoverride, skipList, pathFilter, fsync    string
 	keep, detached                                     []string
 	unchanged                                          bool
@@ -40,6 +40,7 @@ func (c *commitFlags) add(cmd *cobra.Command) {
 	f.StringVarP(&c.subject, "subject", "s", "", "one line")
 	f.StringVarP(&c.body, "body", "m", "", "a longer text")
 	f.StringVarP(&c.bodyFile, "body-file", "F", "", "a file with the longer text")
+	f.BoolVarP(&c.edit, "editor", "e", false, "write subject and body in an editor: OSTREE_EDITOR, VISUAL or EDITOR")
 	f.StringVar(&c.timestamp, "timestamp", "", "@SECONDS or a date, instead of now")
 	f.StringVar(&c.parent, "parent", "", "the parent's checksum, or none")
 	f.StringArrayVar(&c.trees, "tree", nil, "dir=PATH, tar=FILE (- is standard input) or ref=REF")
@@ -139,6 +140,9 @@ func (c *commitFlags) commit(cmd *cobra.Command, a *app, r *repo.Repo) error {
 	signers, err := c.signing.signers(a)
 	if err == nil {
 		err = c.prepare(r)
+	}
+	if err == nil && c.edit {
+		c.subject, c.body, err = a.editMessage(c.branch, c.subject, c.body)
 	}
 	if err != nil {
 		return err

@@ -80,7 +80,7 @@ func command(ts *testscript.TestScript, name string, args ...string) *exec.Cmd {
 		key, _, _ := strings.Cut(e, "=")
 		c.Env = append(c.Env, key+"="+ts.Getenv(key))
 	}
-	for _, key := range []string{"GROVE_TEST_KILL_AT", "TZ", "LANG"} {
+	for _, key := range []string{"GROVE_TEST_KILL_AT", "TZ", "LANG", "TERM", "EDITOR", "VISUAL", "OSTREE_EDITOR"} {
 		if v := ts.Getenv(key); v != "" {
 			c.Env = append(c.Env, key+"="+v)
 		}

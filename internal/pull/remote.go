@@ -150,7 +150,7 @@ func clientOf(r *repo.Repo, conf repo.Remote, o Options) *fetch.Client {
 	is := func(key string) bool { return opt[key] == "true" || opt[key] == "1" }
 	options := fetch.Options{
 		Proxy: opt["proxy"], HTTP1: opt["http2"] == "false" || opt["http2"] == "0",
-		CookieFile: filepath.Join(r.Path(), conf.Name+".cookies.txt"),
+		CookieFile: cookieFile(r, conf.Name),
 		TLS: fetch.TLS{
 			CAFile: opt["tls-ca-path"], CertFile: opt["tls-client-cert-path"], KeyFile: opt["tls-client-key-path"],
 			Insecure: is("tls-permissive"),
