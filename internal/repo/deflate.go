@@ -10,6 +10,7 @@ import (
 	"github.com/klauspost/compress/flate"
 	"golang.org/x/sys/unix"
 
+	"grove/internal/inflate"
 	"grove/internal/ostree"
 )
 
@@ -19,11 +20,14 @@ import (
 // archive.zlib-level overrides it.
 const defaultDeflateLevel = 3
 
+// bufferBytes is room for a small file as it is decompressed, and to see that a file is none.
+const bufferBytes = smallFile + inflate.Slack
+
 // codecs keeps compressors and buffers for reuse: a compressor has hundreds of kilobytes of tables.
 type codecs struct {
 	level   int
 	writers sync.Pool // *flate.Writer
-	buffers sync.Pool // *[]byte of smallFile+1
+	buffers sync.Pool // *[]byte of bufferBytes
 	packed  sync.Pool // *bytes.Buffer
 }
 
@@ -31,7 +35,7 @@ func (c *codecs) buffer() *[]byte {
 	if b, ok := c.buffers.Get().(*[]byte); ok {
 		return b
 	}
-	b := make([]byte, smallFile+1)
+	b := make([]byte, bufferBytes)
 	return &b
 }
 

@@ -9,9 +9,9 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/klauspost/compress/flate"
 	"golang.org/x/sys/unix"
 
+	"grove/internal/inflate"
 	"grove/internal/ostree"
 )
 
@@ -243,15 +243,28 @@ func InflateFile(in io.ReadCloser) (ostree.FileHeader, int64, io.ReadCloser, err
 	if h.IsSymlink() {
 		return h, 0, noContent{}, in.Close()
 	}
-	z := flate.NewReader(b)
-	return h, int64(size), &sized{r: inflater{z, in}, left: int64(size)}, nil
+	return h, int64(size), &inflated{sized{r: inflater{newInflater(b)}, left: int64(size)}, in}, nil
 }
 
-// inflater closes what lies below the decompressor too, and calls what is no deflate stream corrupt.
-type inflater struct {
-	z  io.ReadCloser
-	in io.Closer
+// inflated is content that is decompressed while it is read.
+type inflated struct {
+	sized
+	in io.Closer // nil after Close
 }
+
+// Close gives the decompressor back.
+func (i *inflated) Close() error {
+	if i.in == nil {
+		return nil
+	}
+	in := i.in
+	putInflater(i.r.(inflater).z)
+	i.r, i.in = noContent{}, nil
+	return in.Close()
+}
+
+// inflater calls what is no deflate stream corrupt.
+type inflater struct{ z *inflate.Reader }
 
 func (i inflater) Read(p []byte) (int, error) {
 	n, err := i.z.Read(p)
@@ -261,11 +274,9 @@ func (i inflater) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (i inflater) Close() error { return errors.Join(i.z.Close(), i.in.Close()) }
-
 // sized fails where a stream is longer or shorter than it should be.
 type sized struct {
-	r    io.ReadCloser
+	r    io.Reader
 	left int64
 }
 
@@ -293,4 +304,9 @@ func (s *sized) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (s *sized) Close() error { return s.r.Close() }
+func (s *sized) Close() error {
+	if c, ok := s.r.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
+}

@@ -3,30 +3,35 @@
 package repo
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"sync"
 
-	"github.com/klauspost/compress/flate"
 	"golang.org/x/sys/unix"
 
+	"grove/internal/inflate"
 	"grove/internal/ostree"
 )
 
-// inflaters keeps decompressors for reuse: each has a window and tables of some 40 KiB.
-var inflaters = sync.Pool{New: func() any { return flate.NewReader(bytes.NewReader(nil)) }}
+// decoders and inflaters keep decompressors for reuse: they have a window and tables.
+var (
+	decoders  = sync.Pool{New: func() any { return new(inflate.Decoder) }}
+	inflaters = sync.Pool{New: func() any { return inflate.NewReader(nil) }}
+)
 
 // newInflater takes a decompressor for in. The caller gives it back with putInflater.
-func newInflater(in io.Reader) io.ReadCloser {
-	z := inflaters.Get().(io.ReadCloser)
-	z.(flate.Resetter).Reset(in, nil)
+func newInflater(in io.Reader) *inflate.Reader {
+	z := inflaters.Get().(*inflate.Reader)
+	z.Reset(in)
 	return z
 }
 
-func putInflater(z io.ReadCloser) { inflaters.Put(z) }
+func putInflater(z *inflate.Reader) {
+	z.Reset(nil)
+	inflaters.Put(z)
+}
 
 // PutPacked stages a file object that in holds as an archive repository has it: header, then raw deflate. It must have the
 // name want. An archive repository takes the compressed bytes over as they are, once they are verified. check, if not nil,
@@ -43,11 +48,11 @@ func (tx *Tx) PutPacked(want ostree.Checksum, in io.Reader, check func(h ostree.
 	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		return err
 	}
-	p := &packed{tx: tx, want: want, in: bytes.NewReader((*buf)[:n])}
+	p := &packed{tx: tx, want: want, data: (*buf)[:n]}
 	if err == nil {
 		p.rest = in
 	}
-	if p.h, p.size, err = p.header(); err != nil {
+	if err = p.header(); err != nil {
 		return fmt.Errorf("file %s: %w", want, err)
 	}
 	if check != nil {
@@ -65,44 +70,44 @@ func (tx *Tx) PutPacked(want ostree.Checksum, in io.Reader, check func(h ostree.
 	return p.large()
 }
 
-// packed is one object that PutPacked stages: what was read of it, and what is still to come.
+// packed is one object that PutPacked stages: its header, what else was read of it, and what is still to come.
 type packed struct {
 	tx   *Tx
 	want ostree.Checksum
-	in   *bytes.Reader
-	rest io.Reader // nil: in has all of it
 	h    ostree.FileHeader
 	size int64
+	data []byte
+	rest io.Reader // nil: data is all of it
 }
 
-func (p *packed) header() (ostree.FileHeader, int64, error) {
-	h, size, err := ostree.ReadArchiveHeader(p.stream())
-	return h, int64(size), err
+// header reads the header, which data begins with.
+func (p *packed) header() error {
+	in := bytes.NewReader(p.data)
+	h, size, err := ostree.ReadArchiveHeader(in)
+	p.h, p.size, p.data = h, int64(size), p.data[len(p.data)-in.Len():]
+	return err
 }
 
 // stream reads all that is left.
 func (p *packed) stream() io.Reader {
 	if p.rest == nil {
-		return p.in
+		return bytes.NewReader(p.data)
 	}
-	return io.MultiReader(p.in, p.rest)
+	return io.MultiReader(bytes.NewReader(p.data), p.rest)
 }
 
 // small stages an object that fits into memory, packed and unpacked.
 func (p *packed) small() error {
 	out := p.tx.codecs.buffer()
 	defer p.tx.codecs.release(out)
-	begin := p.in.Size() - int64(p.in.Len())
-	z := newInflater(p.in)
-	defer putInflater(z)
-	n, err := io.ReadFull(z, (*out)[:p.size])
-	if err == nil {
-		var one [1]byte
-		if m, e := io.ReadFull(z, one[:]); m > 0 {
-			err = errors.New("content is longer than its size says")
-		} else if e != io.EOF {
-			err = e
-		}
+	z := decoders.Get().(*inflate.Decoder)
+	n, used, err := z.Bytes((*out)[:p.size+inflate.Slack], p.data)
+	decoders.Put(z)
+	switch {
+	case errors.Is(err, inflate.ErrTooLong):
+		err = errors.New("content is longer than its size says")
+	case err == nil && int64(n) < p.size:
+		err = io.ErrUnexpectedEOF
 	}
 	if err != nil {
 		return fmt.Errorf("file %s: inflate, %d of %d bytes: %w: %w", p.want, n, p.size, err, ostree.ErrCorrupt)
@@ -116,11 +121,7 @@ func (p *packed) small() error {
 	if err := checkName(hash.Sum(), &p.want); err != nil {
 		return err
 	}
-	raw := make([]byte, p.in.Size()-int64(p.in.Len())-begin)
-	if _, err := p.in.ReadAt(raw, begin); err != nil {
-		return err
-	}
-	return p.tx.putRaw(p.want, p.h, p.size, raw)
+	return p.tx.putRaw(p.want, p.h, p.size, p.data[:used])
 }
 
 // putRaw stages a filez object whose content was verified.
@@ -145,7 +146,7 @@ func (p *packed) large() error {
 	if p.tx.r.mode != Archive {
 		z := newInflater(p.stream())
 		defer putInflater(z)
-		content := &sized{r: inflater{z, nil}, left: p.size}
+		content := &sized{r: inflater{z}, left: p.size}
 		_, err := p.tx.putFile(p.h, p.size, content, &p.want)
 		return err
 	}
@@ -166,23 +167,22 @@ func (p *packed) copyRaw(fd int) error {
 		return err
 	}
 	raw := &counter{r: io.TeeReader(p.stream(), out)}
-	b := bufio.NewReaderSize(raw, 32<<10)
-	z := newInflater(b)
+	z := newInflater(raw)
 	defer putInflater(z)
 	hash := ostree.NewFileHasher(p.h)
 	buf := p.tx.codecs.buffer()
 	defer p.tx.codecs.release(buf)
-	content := &sized{r: inflater{z, nil}, left: p.size}
+	content := &sized{r: inflater{z}, left: p.size}
 	if _, err := io.CopyBuffer(struct{ io.Writer }{hash}, content, *buf); err != nil {
 		return fmt.Errorf("file %s: %w", p.want, err)
 	}
 	if err := checkName(hash.Sum(), &p.want); err != nil {
 		return err
 	}
-	if err := out.flush(); err != nil || b.Buffered() == 0 {
+	if err := out.flush(); err != nil || z.Buffered() == 0 {
 		return err
 	}
-	return unix.Ftruncate(fd, int64(len(head))+raw.n-int64(b.Buffered()))
+	return unix.Ftruncate(fd, int64(len(head))+raw.n-int64(z.Buffered()))
 }
 
 // counter counts what is read through it.
