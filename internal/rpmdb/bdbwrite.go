@@ -116,7 +116,7 @@ func bdbFileOf(name string, pairs []bdbPair) ([]byte, error) {
 		byBucket[b] = append(byBucket[b], p)
 	}
 	for b, list := range byBucket {
-		slices.SortFunc(list, func(x, y bdbPair) int { return bytes.Compare(x.key, y.key) })
+		slices.SortFunc(list, func(x, y bdbPair) int { return bdbOrder(x.key, y.key) })
 		if err := w.fill(uint32(b)+1, list); err != nil {
 			return nil, err
 		}
@@ -201,4 +201,15 @@ func (w *bdbWriter) item(data []byte) ([]byte, error) {
 		before = n
 	}
 	return item, nil
+}
+
+// bdbOrder is the order of keys on a page, which are looked up by halving: of two that begin alike, the longer comes first.
+//
+//	source  Berkeley DB src/hash/hash_page.c (__ham_getindex_sorted)
+func bdbOrder(x, y []byte) int {
+	n := min(len(x), len(y))
+	if c := bytes.Compare(x[:n], y[:n]); c != 0 {
+		return c
+	}
+	return len(y) - len(x)
 }
