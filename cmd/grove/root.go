@@ -55,7 +55,7 @@ func (a *app) command() *cobra.Command {
 		id    string
 		verbs []*cobra.Command
 	}{
-		{"life", []*cobra.Command{a.create(), a.install(), a.uninstall(), a.override(), a.versionlock(), a.upgrade(), a.rebase(), a.apply(), a.rollback(), a.finalize(), a.pin(), a.unpin(), a.delete()}},
+		{"life", []*cobra.Command{a.create(), a.install(), a.uninstall(), a.override(), a.module(), a.versionlock(), a.upgrade(), a.rebase(), a.apply(), a.rollback(), a.finalize(), a.pin(), a.unpin(), a.delete()}},
 		{"look", []*cobra.Command{a.list(), a.status(), a.diff(), a.history(), a.log(), a.why(), a.search()}},
 		{"run", []*cobra.Command{a.runVerb(), a.shell(), a.boot(), a.mount(), a.umount(), a.enable(), a.disable(), a.service()}},
 		{"trees", []*cobra.Command{a.compose(), a.remote(a.stateRepo, true), a.pull(), a.mirror(), a.serve()}},

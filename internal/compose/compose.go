@@ -57,6 +57,8 @@ type Options struct {
 	ReadKey func(url string) ([]byte, error) // reads a gpgkey= of a source
 	Modules rpmmd.ModuleState                // what the target says of modules; the manifest adds to it
 
+	ResetModules []string // modules whose stream in Previous does not count any more
+
 	Base       *Base          // nil = from nothing
 	Lock       *manifest.Lock // make exactly this; no solving
 	Previous   *manifest.Lock // what was made before: its ids are kept
@@ -103,6 +105,8 @@ type build struct {
 	shortPriority int                        // resolve: the best priority of those
 	kept          []manifest.LockedPackage   // resolve: packages of the run before, in the order of keptRepo
 	conditional   []rpmmd.Conditional        // resolve: of the groups that are asked for
+	choice        *rpmmd.ModuleChoice        // resolve: active streams; nil where no source was asked
+	records       []rpmmd.ModuleRecord       // resolve: what the tree is to say of modules
 	picks         []pick                     // resolve: in transaction order
 	removed       []*rpm.Header              // resolve: installed packages that go away; then those of the stage
 	stages        []manifest.LockedStage     // resolve: where each ends; counts of accounts are known after it

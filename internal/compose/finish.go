@@ -58,6 +58,9 @@ func finish(_ context.Context, b *build) error {
 			return err
 		}
 	}
+	if err := b.moduleFiles(edit); err != nil {
+		return err
+	}
 	if err := b.unitsAndTarget(edit); err != nil {
 		return err
 	}

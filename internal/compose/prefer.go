@@ -78,6 +78,9 @@ func (b *build) keptRepo(req *solve.Request) error {
 		if err != nil {
 			return err
 		}
+		if b.choice != nil && b.choice.Left(&m) {
+			continue
+		}
 		b.kept = append(b.kept, l)
 		r.Packages, r.Origins = append(r.Packages, m), append(r.Origins, l.Source)
 	}

@@ -50,6 +50,9 @@ func resolve(ctx context.Context, b *build) error {
 	if err != nil {
 		return err
 	}
+	if err := b.recordModules(); err != nil {
+		return err
+	}
 	b.arrange()
 	b.stamp = b.stampOf(b.stages[len(b.stages)-1])
 	b.inputs = b.inputHash()
@@ -112,7 +115,7 @@ func (b *build) lockFits() error {
 // resolveBySolver loads the sources, asks the solver and keeps its answer.
 func (b *build) resolveBySolver(ctx context.Context) error {
 	wants := b.m.Packages
-	if len(wants)+len(b.m.Modules.Install)+len(b.m.RepoPackages)+len(b.m.Overrides.Remove)+len(b.m.Overrides.Replace)+len(b.locals) == 0 {
+	if len(wants)+len(b.m.Modules.Install)+len(b.m.Modules.Enable)+len(b.m.RepoPackages)+len(b.m.Overrides.Remove)+len(b.m.Overrides.Replace)+len(b.locals) == 0 {
 		if b.o.Base == nil {
 			return errors.New("the manifest names no packages; add some under `packages:`")
 		}
@@ -364,6 +367,9 @@ func (b *build) inputHash() string {
 	for _, r := range b.removed {
 		fmt.Fprintf(h, "removed %s\n", r.NEVRA())
 	}
+	for _, r := range b.records {
+		fmt.Fprintf(h, "module %q %q %q %v\n", r.Name, r.Stream, r.Profiles, r.Disabled)
+	}
 	fmt.Fprint(h, stageList(b.stages))
 	files := []string{m.PostprocessScript}
 	for _, f := range m.AddFiles {
@@ -417,6 +423,7 @@ func (b *build) lock() manifest.Lock {
 	for _, r := range b.removed {
 		l.Removed = append(l.Removed, r.NEVRA().String())
 	}
+	l.Modules = b.lockedModules()
 	l.Users, l.Groups = b.users, b.groups
 	if b.tree == nil {
 		l.Users, l.Groups = b.knownIDs()

@@ -23,7 +23,7 @@ func Plain(m manifest.Manifest) bool {
 			return false
 		}
 	}
-	return len(m.RepoPackages)+len(m.Modules.Install)+len(m.LocalPackages)+len(m.Overrides.Replace)+len(m.AddFiles)+len(m.Metadata) == 0 &&
+	return len(m.RepoPackages)+len(m.Modules.Install)+len(m.Modules.Enable)+len(m.Modules.Disable)+len(m.LocalPackages)+len(m.Overrides.Replace)+len(m.AddFiles)+len(m.Metadata) == 0 &&
 		m.PostprocessScript == "" && m.DefaultTarget == ""
 }
 

@@ -58,6 +58,9 @@ type Edits struct {
 	Unexclude    []string
 	Weak         *bool    // whether weak dependencies come along from now on
 	Lock, Unlock []string // version locks
+
+	ModuleEnable, ModuleDisable []string // name:stream or name; names
+	ModuleReset                 []string // names: neither of the two from now on
 }
 
 // apply makes the changes: first what ends, then what is new.
@@ -107,6 +110,9 @@ func (x Edits) apply(m *manifest.Manifest) error {
 		return err
 	}
 	m.VersionLocks = add(m.VersionLocks, x.Lock)
+	if err := x.modules(m); err != nil {
+		return err
+	}
 	if x.Weak != nil {
 		m.Recommends = x.Weak
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"grove/internal/compose"
@@ -312,6 +313,7 @@ func (e Env) compose(ctx context.Context, g *deploy.Guest, cur *deploy.Deploymen
 		if o.Modules, err = v.modules(); err != nil {
 			return compose.Result{}, err
 		}
+		o.ResetModules = slices.Concat(in.options.Edits.ModuleReset, in.options.Edits.ModuleDisable)
 		return compose.Run(ctx, m, o)
 	}
 	return e.bare(ctx, cur, in.options.sameIntent(cur, m), o)

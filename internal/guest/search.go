@@ -46,9 +46,13 @@ type SearchOptions struct {
 // Search looks through the metadata of a guest's sources for packages that have all words, the case folded: in name
 // and summary, else in what they provide, else in their files.
 func Search(ctx context.Context, e Env, name string, words []string, o SearchOptions) ([]Found, error) {
-	all, firstErr, err := e.sourcesOf(ctx, name)
+	s, err := e.sourcesOf(ctx, name)
 	if err != nil {
 		return nil, err
+	}
+	all, firstErr := s.all, s.bad
+	if _, err := rpmmd.ApplyModules(all, s.state, compose.HostArch()); err != nil {
+		firstErr = errors.Join(firstErr, err) // then packages of all streams are shown
 	}
 	have, err := e.installedIn(name)
 	if err != nil {
@@ -69,32 +73,45 @@ func Search(ctx context.Context, e Env, name string, words []string, o SearchOpt
 	return out, nil
 }
 
-// sourcesOf loads the sources of a guest; bad is why some could not be.
-func (e Env) sourcesOf(ctx context.Context, name string) (all []*rpmmd.Metadata, bad, err error) {
+// loaded are the sources of a guest.
+type loaded struct {
+	all   []*rpmmd.Metadata
+	state rpmmd.ModuleState // streams of modules as the guest has them
+	bad   error             // why some could not be read
+}
+
+// sourcesOf loads the sources of a guest.
+func (e Env) sourcesOf(ctx context.Context, name string) (out loaded, err error) {
 	g, err := e.Store.Guest(name)
 	if err != nil {
-		return nil, nil, err
+		return out, err
 	}
 	cur, err := g.Current()
 	if err != nil {
-		return nil, nil, err
+		return out, err
 	}
 	m, err := Manifest(g)
 	if err != nil {
-		return nil, nil, err
+		return out, err
 	}
 	t, _, err := e.Store.Repo().Tree(cur.Commit)
 	if err != nil {
-		return nil, nil, err
+		return out, err
 	}
 	v, done, err := e.viewOf(t, cur)
 	if err != nil {
-		return nil, nil, err
+		return out, err
 	}
 	defer done()
+	if out.state, err = v.modules(); err != nil {
+		return out, err
+	}
+	if p := m.PlatformModule; p != "" {
+		out.state.Platform = strings.TrimPrefix(p, "platform:")
+	}
 	sources, readKey, err := e.sources(ctx, g, v, m, nil)
 	if err != nil {
-		return nil, nil, err
+		return out, err
 	}
 	for _, s := range sources {
 		if !s.Enabled {
@@ -102,12 +119,12 @@ func (e Env) sourcesOf(ctx context.Context, name string) (all []*rpmmd.Metadata,
 		}
 		md, err := rpmmd.Load(ctx, s, rpmmd.LoadOptions{CacheDir: compose.MetadataDir(e.Store.CacheDir()), Client: e.Client, Offline: e.Offline, ReadKey: readKey})
 		if err != nil {
-			bad = errors.Join(bad, fmt.Errorf("source %s: %w", s.ID, err))
+			out.bad = errors.Join(out.bad, fmt.Errorf("source %s: %w", s.ID, err))
 			continue
 		}
-		all = append(all, md)
+		out.all = append(out.all, md)
 	}
-	return all, bad, nil
+	return out, nil
 }
 
 func (e Env) installedIn(name string) (map[string]bool, error) {

@@ -21,7 +21,7 @@ const (
 	typeRepoPackages = "list of maps: repo, packages"
 	typeLocals       = "list of maps: nevra, sha256"
 	typeOverrides    = "map: remove, replace"
-	typeModules      = "map: enable, install"
+	typeModules      = "map: enable, install, disable"
 	typeInclude      = "file, list of files, or a treefile in place"
 	typeArchInclude  = "map of architecture to include"
 	typeConditional  = "list of maps: if, include"
@@ -80,7 +80,7 @@ var ownKeys = []Key{
 	{Name: "local-packages", Type: typeLocals, Merge: mergeList, Example: "[{nevra: tool-1.0-1.x86_64, sha256: " + exampleDigest + "}]", Help: "Packages that were given as files. grove install writes this.", field: func(m *Manifest) any { return &m.LocalPackages }},
 	{Name: "replace-files", Type: typeNames, Merge: mergeSet, Example: "[vendor-tool]", Help: "Names of packages whose files may take the place of other packages' files, which is a conflict else. grove install --force-replacefiles writes this.", field: func(m *Manifest) any { return &m.ReplaceFiles }},
 	{Name: "overrides", Type: typeOverrides, Merge: mergeList, Example: "{remove: [nano], replace: [{nevra: bash-5.2-1.x86_64}, {nevra: vim, repo: updates}]}", Help: "Changes to the base: packages taken out, packages exchanged by a file with its sha256, or by a source's, given by name or version and perhaps the source. By name alone: the newest, where that is newer than the base's. grove override writes this.", field: func(m *Manifest) any { return &m.Overrides }},
-	{Name: "modules", Type: typeModules, Merge: mergeSet, Example: "{enable: ['ruby:2.7'], install: ['nodejs:18/minimal', perl]}", Help: "Streams of modules that the sources have: those to enable (name:stream), and those of which a profile is installed as well (name, name:stream, name:stream/profile; without one, the stream's default profiles). Packages of other streams are not there.", field: func(m *Manifest) any { return &m.Modules }},
+	{Name: "modules", Type: typeModules, Merge: mergeSet, Example: "{enable: ['ruby:2.7'], install: ['nodejs:18/minimal', perl]}", Help: "Streams of modules that the sources have: those to enable (name:stream, or name for the default one), those of which a profile is installed as well (name, name:stream, name:stream/profile; without one, the stream's default profiles), and names of modules to disable. Packages of other streams are not there. /etc/dnf/modules.d records the streams that count, as dnf does.", field: func(m *Manifest) any { return &m.Modules }},
 	{Name: "platform-module", Type: typeString, Default: "what the os-release or the release package says", Merge: mergeOwn, Example: "platform:el8", Help: "The platform that streams of modules must be for.", expand: true, field: func(m *Manifest) any { return &m.PlatformModule }},
 	{Name: "recommends", Type: typeBool, Default: "true", Merge: mergeOwn, Example: "false", Help: "Whether weak dependencies are installed.", field: func(m *Manifest) any { return &m.Recommends }},
 	{Name: "documentation", Type: typeBool, Default: "true", Merge: mergeOwn, Example: "false", Help: "Whether files marked as documentation are kept.", field: func(m *Manifest) any { return &m.Documentation }},

@@ -33,6 +33,7 @@ type Lock struct {
 	Packages  []LockedPackage `json:"packages"`          // in the order of the transaction
 	Removed   []string        `json:"removed,omitempty"` // NEVRAs of the base's packages that go away
 	Stages    []LockedStage   `json:"stages,omitempty"`  // in which changes the packages came; none = all in one
+	Modules   []LockedModule  `json:"modules,omitempty"` // what the tree records of modules, by name
 	Users     []string        `json:"users,omitempty"`   // lines of passwd that the layers made; kept for life
 	Groups    []string        `json:"groups,omitempty"`  // lines of group, likewise
 	Inputs    string          `json:"inputs"`            // hash of everything that went in
@@ -56,6 +57,14 @@ type LockedStage struct {
 	Removed  int `json:"removed,omitempty"`
 	Users    int `json:"users,omitempty"`
 	Groups   int `json:"groups,omitempty"`
+}
+
+// LockedModule is the state of a module of the sources: the stream that packages come from, or none, as it is disabled.
+type LockedModule struct {
+	Name     string   `json:"name"`
+	Stream   string   `json:"stream,omitempty"`
+	Profiles []string `json:"profiles,omitempty"` // those that were installed
+	Disabled bool     `json:"disabled,omitempty"`
 }
 
 // LockedPackage is one package, found again by its digest.
@@ -171,6 +180,9 @@ func (l Lock) check() error {
 		if err := checkLine(s); err != nil {
 			return err
 		}
+	}
+	if len(l.Modules) > maxLockPackages {
+		return fmt.Errorf("more than %d modules", maxLockPackages)
 	}
 	if l.Timestamp < 0 {
 		return fmt.Errorf("timestamp: got %d, wanted seconds since 1970", l.Timestamp)

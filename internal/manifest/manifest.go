@@ -98,6 +98,7 @@ type Overrides struct {
 
 // Modules are streams of modules of the sources.
 type Modules struct {
+	Disable []string // names
 	Enable  []string // name:stream
 	Install []string // name[:stream][/profile]: enabled, and the packages of the profile installed
 }

@@ -72,6 +72,7 @@ func join(own, from any, once bool) {
 		m := from.(*Modules)
 		p.Enable = unique(concat(m.Enable, p.Enable))
 		p.Install = unique(concat(m.Install, p.Install))
+		p.Disable = unique(concat(m.Disable, p.Disable))
 	case *map[string]any:
 		*p = underlay(*p, *from.(*map[string]any))
 	case *map[string]string:

@@ -14,8 +14,11 @@ func (d *decoder) modules(n *yaml.Node) (Modules, error) {
 		case "install":
 			m.Install, err = d.stringList(Key{Name: key, Type: typeNames}, v)
 			m.Install = unique(m.Install)
+		case "disable":
+			m.Disable, err = d.stringList(Key{Name: key, Type: typeNames}, v)
+			m.Disable = unique(m.Disable)
 		default:
-			err = d.errorf(at, "unknown key %q; wanted enable, install", key)
+			err = d.errorf(at, "unknown key %q; wanted enable, install, disable", key)
 		}
 		return err
 	})
@@ -29,6 +32,9 @@ func modulesNode(m Modules) *yaml.Node {
 	}
 	if r := stringsNode("", m.Install); r != nil {
 		n.Content = append(n.Content, str("install"), r)
+	}
+	if r := stringsNode("", m.Disable); r != nil {
+		n.Content = append(n.Content, str("disable"), r)
 	}
 	if len(n.Content) == 0 {
 		return nil

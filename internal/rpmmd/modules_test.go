@@ -4,6 +4,7 @@ package rpmmd_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -125,7 +126,7 @@ func TestApplyModules(t *testing.T) {
 		main := &rpmmd.Metadata{Modules: modules, ModuleDefaults: defaults, Packages: packagesOf(
 			"moss-0.1-1.x86_64 moss-1.10-1.x86_64 moss-2-1.x86_64 moss-2-2.x86_64 moss-tools-0.1-1.x86_64 moss-tools-1.10-1.x86_64 soil-1:1-1.noarch soil-1:2-1.noarch fern-1-1.x86_64 lichen-1-1.noarch")}
 		hot := &rpmmd.Metadata{Source: rpmmd.Source{ModuleHotfixes: true}, Packages: packagesOf("moss-3-1.x86_64")}
-		install, err := rpmmd.ApplyModules([]*rpmmd.Metadata{main, hot}, tt.state, "x86_64")
+		choice, err := rpmmd.ApplyModules([]*rpmmd.Metadata{main, hot}, tt.state, "x86_64")
 		if tt.err != "" {
 			if err == nil || !strings.Contains(err.Error(), tt.err) {
 				t.Errorf("%s: got %v, want %q", tt.name, err, tt.err)
@@ -143,8 +144,8 @@ func TestApplyModules(t *testing.T) {
 		for _, p := range hot.Packages {
 			got = append(got, "hot/"+p.NEVRA.String())
 		}
-		if len(install) > 0 {
-			got = append(append(got, "+"), install...)
+		if len(choice.Install) > 0 {
+			got = append(append(got, "+"), choice.Install...)
 		}
 		if d := cmp.Diff(tt.want, strings.Join(got, " ")); d != "" {
 			t.Errorf("%s: %s", tt.name, d)
@@ -172,23 +173,9 @@ func TestParseModulesRefuses(t *testing.T) {
 	}
 }
 
-// TestModulesLikeDNF compares the packages that dnf and grove see in a modular source, for states of its modules.
-func TestModulesLikeDNF(t *testing.T) {
-	needs(t, "dnf")
-	needs(t, "createrepo_c")
-	needs(t, "modifyrepo_c")
+// modularRepo makes a source of real packages with modules in dir.
+func modularRepo(t *testing.T, dir string) string {
 	from := filepath.Join(shared(t), "rpms", "dnf-modules")
-	dir := t.TempDir()
-	run := func(name string, args ...string) string {
-		t.Helper()
-		cmd := exec.Command(name, args...)
-		cmd.Env = append(os.Environ(), "HOME="+dir, "LC_ALL=C.UTF-8")
-		out, err := cmd.Output()
-		if err != nil {
-			t.Fatalf("%s %v: %v\n%s", name, args, err, err.(*exec.ExitError).Stderr)
-		}
-		return string(out)
-	}
 	repo := filepath.Join(dir, "repo")
 	os.Mkdir(repo, 0o755)
 	rpms, _ := filepath.Glob(filepath.Join(from, "*.rpm"))
@@ -206,8 +193,124 @@ func TestModulesLikeDNF(t *testing.T) {
 		yaml.WriteString("---\n" + strings.TrimPrefix(strings.TrimSpace(string(data)), "---\n") + "\n")
 	}
 	os.WriteFile(filepath.Join(dir, "modules.yaml"), []byte(yaml.String()), 0o644)
-	run("createrepo_c", "-q", "--no-database", repo)
-	run("modifyrepo_c", "--mdtype=modules", filepath.Join(dir, "modules.yaml"), filepath.Join(repo, "repodata"))
+	runIn(t, dir, "createrepo_c", "-q", "--no-database", repo)
+	runIn(t, dir, "modifyrepo_c", "--mdtype=modules", filepath.Join(dir, "modules.yaml"), filepath.Join(repo, "repodata"))
+	return repo
+}
+
+func runIn(t *testing.T, home, name string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Env = append(os.Environ(), "HOME="+home, "LC_ALL=C.UTF-8")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s %v: %v\n%s", name, args, err, err.(*exec.ExitError).Stderr)
+	}
+	return string(out)
+}
+
+// dnfRoot makes a root for dnfIn that knows one source.
+func dnfRoot(root, conf string) {
+	for name, text := range map[string]string{"etc/yum.repos.d/x.repo": conf, "etc/dnf/dnf.conf": "[main]\nmodule_platform_id=platform:p1\n"} {
+		os.MkdirAll(filepath.Dir(filepath.Join(root, name)), 0o755)
+		os.WriteFile(filepath.Join(root, name), []byte(text), 0o644)
+	}
+	os.MkdirAll(filepath.Join(root, "etc/dnf/modules.d"), 0o755)
+}
+
+func dnfIn(t *testing.T, root string, args ...string) string {
+	t.Helper()
+	return runIn(t, root, "dnf", append([]string{"-q", "-y", "--installroot=" + root, "--setopt=reposdir=" + root + "/etc/yum.repos.d", "--setopt=cachedir=" + root + "/cache",
+		"--config=" + root + "/etc/dnf/dnf.conf", "--releasever=1"}, args...)...)
+}
+
+// TestModuleRecordsLikeDNF compares what dnf leaves in /etc/dnf/modules.d with the records of the same choice.
+func TestModuleRecordsLikeDNF(t *testing.T) {
+	needs(t, "dnf")
+	needs(t, "createrepo_c")
+	needs(t, "modifyrepo_c")
+	dir := t.TempDir()
+	repo := modularRepo(t, dir)
+	for i, tt := range []struct {
+		dnf       []string // words of a command each
+		state     rpmmd.ModuleState
+		installed string
+		disabled  string
+	}{
+		{[]string{"module enable httpd:2.2"}, rpmmd.ModuleState{Enable: []string{"httpd:2.2"}}, "", ""},
+		{[]string{"module enable httpd"}, rpmmd.ModuleState{Enable: []string{"httpd"}}, "", ""},
+		{[]string{"module install httpd:2.4/doc"}, rpmmd.ModuleState{Install: []string{"httpd:2.4/doc"}}, "httpd-doc-2.4.25-8.x86_64", ""},
+		{[]string{"install libnghttp2"}, rpmmd.ModuleState{}, "libnghttp2-1.21.1-1.x86_64", ""},
+		{[]string{"module enable m4:1.4.18", "install libnghttp2"}, rpmmd.ModuleState{Enable: []string{"m4:1.4.18"}}, "libnghttp2-1.21.1-1.x86_64", ""},
+		{[]string{"module disable httpd"}, rpmmd.ModuleState{Disabled: map[string]bool{"httpd": true}}, "", "httpd"},
+	} {
+		root := filepath.Join(dir, fmt.Sprint("root", i))
+		dnfRoot(root, "[x]\nname=x\nbaseurl=file://"+repo+"\ngpgcheck=0\n")
+		for _, words := range tt.dnf {
+			dnfIn(t, root, strings.Fields(words)...)
+		}
+		want := map[string]string{}
+		files, _ := filepath.Glob(filepath.Join(root, "etc/dnf/modules.d", "*.module"))
+		for _, f := range files {
+			data, _ := os.ReadFile(f)
+			want[filepath.Base(f)] = string(data)
+		}
+		if len(want) == 0 {
+			t.Errorf("%q: dnf left nothing", tt.dnf)
+		}
+		m, err := rpmmd.Load(context.Background(), rpmmd.Source{ID: "x", BaseURLs: []string{repo}}, rpmmd.LoadOptions{Client: quick()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tt.state.Platform = "p1"
+		choice, err := rpmmd.ApplyModules([]*rpmmd.Metadata{m}, tt.state, "x86_64")
+		if err != nil {
+			t.Errorf("%q: %v", tt.dnf, err)
+			continue
+		}
+		var installed []rpm.Meta
+		for _, p := range m.Packages {
+			if p.NEVRA.String() == tt.installed {
+				installed = append(installed, p)
+			}
+		}
+		records := choice.Records(installed)
+		if tt.disabled != "" {
+			records = append(records, rpmmd.ModuleRecord{Name: tt.disabled, Disabled: true})
+		}
+		got := map[string]string{}
+		for _, r := range records {
+			if err := r.Check(); err != nil {
+				t.Error(err)
+			}
+			got[r.Name+".module"] = string(r.Encode())
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("%q (- dnf, + grove): %s", tt.dnf, d)
+		}
+	}
+}
+
+func TestModuleRecord(t *testing.T) {
+	r := rpmmd.ModuleRecord{Name: "a", Stream: "1.10", Profiles: []string{"x", "y"}}
+	back, err := rpmmd.ReadModuleRecord(r.Encode(), "a")
+	if d := cmp.Diff(r, back); d != "" || err != nil {
+		t.Error(err, d)
+	}
+	for _, bad := range []rpmmd.ModuleRecord{{Name: ""}, {Name: ".a"}, {Name: "a/b", Stream: "1"}, {Name: "a", Stream: "1\nstate=disabled"}, {Name: "a]", Stream: "1"}, {Name: "a", Profiles: []string{"x,y"}}} {
+		if bad.Check() == nil {
+			t.Errorf("%+v: taken", bad)
+		}
+	}
+}
+
+// TestModulesLikeDNF compares the packages that dnf and grove see in a modular source, for states of its modules.
+func TestModulesLikeDNF(t *testing.T) {
+	needs(t, "dnf")
+	needs(t, "createrepo_c")
+	needs(t, "modifyrepo_c")
+	dir := t.TempDir()
+	repo := modularRepo(t, dir)
 	for _, tt := range []struct {
 		name  string
 		state rpmmd.ModuleState
@@ -225,19 +328,14 @@ func TestModulesLikeDNF(t *testing.T) {
 		if tt.hot {
 			conf += "module_hotfixes=1\n"
 		}
-		for name, text := range map[string]string{"etc/yum.repos.d/x.repo": conf, "etc/dnf/dnf.conf": "[main]\nmodule_platform_id=platform:p1\n"} {
-			os.MkdirAll(filepath.Dir(filepath.Join(root, name)), 0o755)
-			os.WriteFile(filepath.Join(root, name), []byte(text), 0o644)
-		}
-		os.MkdirAll(filepath.Join(root, "etc/dnf/modules.d"), 0o755)
+		dnfRoot(root, conf)
 		for name, stream := range tt.state.Enabled {
 			os.WriteFile(filepath.Join(root, "etc/dnf/modules.d", name+".module"), []byte("["+name+"]\nname="+name+"\nstream="+stream+"\nprofiles=\nstate=enabled\n"), 0o644)
 		}
 		for name := range tt.state.Disabled {
 			os.WriteFile(filepath.Join(root, "etc/dnf/modules.d", name+".module"), []byte("["+name+"]\nname="+name+"\nstream=\nprofiles=\nstate=disabled\n"), 0o644)
 		}
-		want := strings.Fields(run("dnf", "-q", "--installroot="+root, "--setopt=reposdir="+root+"/etc/yum.repos.d", "--setopt=cachedir="+root+"/cache", "--config="+root+"/etc/dnf/dnf.conf",
-			"--releasever=1", "repoquery", "--available", "--qf", "%{name}-%{epoch}:%{version}-%{release}.%{arch}"))
+		want := strings.Fields(dnfIn(t, root, "repoquery", "--available", "--qf", "%{name}-%{epoch}:%{version}-%{release}.%{arch}"))
 		slices.Sort(want)
 		m, err := rpmmd.Load(context.Background(), rpmmd.Source{ID: "x", BaseURLs: []string{repo}, ModuleHotfixes: tt.hot}, rpmmd.LoadOptions{Client: quick()})
 		if err != nil {

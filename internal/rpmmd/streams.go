@@ -14,12 +14,15 @@ import (
 
 // ModuleState is what a system says of modules.
 //
-//	shape   Platform "el8", "" = not known; Enabled: module -> stream; Install: specs name[:stream][/profile]
+//	shape   Platform "el8", "" = not known; Enabled: module -> stream; Recorded: those that there is a file for, whatever it says;
+//	        Enable: specs name[:stream]; Install: specs name[:stream][/profile]
 //	source  dnf's modules.d/*.module; rpm-ostree's treefile key `modules`
 type ModuleState struct {
 	Platform string
 	Enabled  map[string]string
 	Disabled map[string]bool
+	Recorded map[string]bool
+	Enable   []string
 	Install  []string
 }
 
@@ -32,33 +35,26 @@ func (s *ModuleState) Read(data []byte) error {
 		return err
 	}
 	for _, sec := range sections {
-		stream, state := "", ""
-		for _, e := range sec.entries {
-			switch e.key {
-			case "stream":
-				stream = e.value
-			case "state":
-				state = e.value
-			}
-		}
+		r := recordOf(sec)
+		set(&s.Recorded, r.Name, true)
 		switch {
-		case (state == "enabled" || state == "installed" || state == "1") && stream != "":
-			if s.Enabled == nil {
-				s.Enabled = map[string]string{}
-			}
-			s.Enabled[sec.name] = stream
-		case state == "disabled":
-			if s.Disabled == nil {
-				s.Disabled = map[string]bool{}
-			}
-			s.Disabled[sec.name] = true
+		case r.Stream != "" && !r.Disabled:
+			set(&s.Enabled, r.Name, r.Stream)
+		case r.Disabled:
+			set(&s.Disabled, r.Name, true)
 		}
 	}
 	return nil
 }
 
-// ApplyModules leaves of the sources' packages those that the active streams of modules admit, as dnf does, and gives the packages of the
-// profiles that st.Install asks for:
+func set[V any](m *map[string]V, key string, v V) {
+	if *m == nil {
+		*m = map[string]V{}
+	}
+	(*m)[key] = v
+}
+
+// ApplyModules leaves of the sources' packages those that the active streams of modules admit, as dnf does, and says which these are:
 //
 //   - the stream that was enabled is active, else the module's default stream if what it requires can be had, unless the module is disabled;
 //     a stream makes those active that it requires;
@@ -67,11 +63,11 @@ func (s *ModuleState) Read(data []byte) error {
 //     is one of an active stream or its source has module_hotfixes.
 //
 // source: libdnf libdnf/dnf-sack.cpp (dnf_sack_filter_modules_v2), libdnf/module/ModulePackageContainer.cpp
-func ApplyModules(sources []*Metadata, st ModuleState, arch string) (install []string, err error) {
-	s := streams{st: st, arch: BaseArch(arch), builds: map[string][]*Module{}, defaults: map[string]string{}, profiles: map[string][]string{}, active: map[string]*Module{}}
-	s.collect(sources)
-	if len(s.builds) == 0 && len(st.Install) == 0 {
-		return nil, nil
+func ApplyModules(sources []*Metadata, st ModuleState, arch string) (*ModuleChoice, error) {
+	s := newStreams(sources, st, arch)
+	choice := &ModuleChoice{profiles: map[string][]string{}, builds: s.builds}
+	if len(s.builds) == 0 && len(st.Install)+len(st.Enable) == 0 {
+		return choice, nil
 	}
 	if s.st.Platform == "" {
 		s.st.Platform = platformOf(sources)
@@ -80,7 +76,7 @@ func ApplyModules(sources []*Metadata, st ModuleState, arch string) (install []s
 	if enabled == nil {
 		enabled = map[string]string{}
 	}
-	for _, spec := range st.Install {
+	for _, spec := range slices.Concat(st.Enable, st.Install) {
 		if err := s.want(spec, enabled); err != nil {
 			return nil, err
 		}
@@ -88,15 +84,33 @@ func ApplyModules(sources []*Metadata, st ModuleState, arch string) (install []s
 	if err := s.activate(enabled); err != nil {
 		return nil, err
 	}
+	choice.active = s.active
+	for _, spec := range st.Enable {
+		name, _, _ := splitModule(spec)
+		choice.asked = append(choice.asked, name)
+	}
 	for _, spec := range st.Install {
-		names, err := s.profile(spec)
+		profiles, err := s.profilesOf(spec)
 		if err != nil {
 			return nil, err
 		}
-		install = append(install, names...)
+		name, _, _ := splitModule(spec)
+		choice.asked = append(choice.asked, name)
+		for _, p := range profiles {
+			choice.Install = append(choice.Install, s.active[name].Profiles[p]...)
+			if !slices.Contains(choice.profiles[name], p) {
+				choice.profiles[name] = append(choice.profiles[name], p)
+			}
+		}
 	}
 	s.filter(sources)
-	return install, nil
+	return choice, nil
+}
+
+func newStreams(sources []*Metadata, st ModuleState, arch string) *streams {
+	s := &streams{st: st, arch: BaseArch(arch), builds: map[string][]*Module{}, defaults: map[string]string{}, profiles: map[string][]string{}, active: map[string]*Module{}}
+	s.collect(sources)
+	return s
 }
 
 // streams decides which are active.
@@ -170,8 +184,8 @@ func (s *streams) want(spec string, enabled map[string]string) error {
 	if stream == "" {
 		return fmt.Errorf("module %q: no stream is enabled or the default; there are %s", name, s.streamsOf(name))
 	}
-	if was := enabled[name]; was != "" && was != stream {
-		return fmt.Errorf("module %q: stream %s is asked for, and %s is enabled", name, stream, was)
+	if was := enabled[name]; was != "" && was != stream && len(s.builds[name+":"+stream]) > 0 {
+		return fmt.Errorf("module %q: stream %s is asked for, and %s is enabled; it has to be reset first", name, stream, was)
 	}
 	enabled[name] = stream
 	return nil
@@ -341,8 +355,8 @@ func admits(fit []string, stream string) bool {
 	return !positive
 }
 
-// profile gives the packages of a spec's profile, or of the default profiles.
-func (s *streams) profile(spec string) ([]string, error) {
+// profilesOf gives the profile that a spec names, or the default ones; all of them are there.
+func (s *streams) profilesOf(spec string) ([]string, error) {
 	name, _, profile := splitModule(spec)
 	m := s.active[name]
 	if m == nil {
@@ -356,15 +370,12 @@ func (s *streams) profile(spec string) ([]string, error) {
 	} else if len(profiles) == 0 {
 		return nil, fmt.Errorf("module %s:%s has no default profile; there are %s", name, m.Stream, strings.Join(slices.Sorted(maps.Keys(m.Profiles)), ", "))
 	}
-	var out []string
 	for _, p := range profiles {
-		rpms, ok := m.Profiles[p]
-		if !ok {
+		if _, ok := m.Profiles[p]; !ok {
 			return nil, fmt.Errorf("module %s:%s has no profile %q; there are %s", name, m.Stream, p, strings.Join(slices.Sorted(maps.Keys(m.Profiles)), ", "))
 		}
-		out = append(out, rpms...)
 	}
-	return out, nil
+	return profiles, nil
 }
 
 // filter takes the packages away that are not to be seen.
