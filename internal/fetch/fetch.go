@@ -44,7 +44,8 @@ const (
 // TLS says how https servers are met. File names are paths of PEM files.
 type TLS struct {
 	CAFile, CertFile, KeyFile string
-	Insecure                  bool // accept any certificate
+	Insecure                  bool                              // accept any certificate
+	ReadFile                  func(name string) ([]byte, error) // reads these files; nil = os.ReadFile
 }
 
 // Options of a Client; the zero value asks servers anonymously, with the host's certificates and proxy environment.
@@ -172,8 +173,12 @@ func proxy(o Options) (func(*http.Request) (*url.URL, error), error) {
 
 func tlsConfig(t TLS) (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: t.Insecure}
+	read := t.ReadFile
+	if read == nil {
+		read = os.ReadFile
+	}
 	if t.CAFile != "" {
-		pem, err := os.ReadFile(t.CAFile)
+		pem, err := read(t.CAFile)
 		if err != nil {
 			return nil, fmt.Errorf("read certificates: %w", err)
 		}
@@ -187,7 +192,14 @@ func tlsConfig(t TLS) (*tls.Config, error) {
 		if key == "" {
 			key = t.CertFile
 		}
-		pair, err := tls.LoadX509KeyPair(t.CertFile, key)
+		var pair tls.Certificate
+		cert, err := read(t.CertFile)
+		if err == nil {
+			var secret []byte
+			if secret, err = read(key); err == nil {
+				pair, err = tls.X509KeyPair(cert, secret)
+			}
+		}
 		if err != nil {
 			return nil, fmt.Errorf("read client certificate %s: %w", t.CertFile, err)
 		}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -102,7 +103,14 @@ func requestError(u *url.URL, err error) error {
 		verify    *tls.CertificateVerificationError
 		authority x509.UnknownAuthorityError
 		host      x509.HostnameError
+		alert     *net.OpError
 	)
+	if errors.As(err, &alert) && alert.Op == "remote error" { // what the server says of our own certificate
+		return permanent(fmt.Errorf("%w (the server refuses the client certificate, or wants one)", text))
+	}
+	if err.Error() == http.StatusText(http.StatusProxyAuthRequired) {
+		return permanent(fmt.Errorf("fetch %s: %w", u.Redacted(), errProxyPassword))
+	}
 	if errors.As(err, &verify) || errors.As(err, &authority) || errors.As(err, &host) ||
 		strings.Contains(err.Error(), "redirect") || strings.Contains(err.Error(), "server gave HTTP response to HTTPS client") {
 		return permanent(text)
@@ -129,5 +137,14 @@ func statusError(u *url.URL, resp *http.Response) error {
 	case code >= 500 || code == http.StatusRequestTimeout:
 		return fmt.Errorf("fetch %s: server says %s", u.Redacted(), resp.Status)
 	}
-	return permanent(fmt.Errorf("fetch %s: server says %s", u.Redacted(), resp.Status))
+	err := fmt.Errorf("fetch %s: server says %s", u.Redacted(), resp.Status)
+	switch resp.StatusCode {
+	case http.StatusUnauthorized:
+		err = fmt.Errorf("%w (the user name or the password is wrong, or none was given)", err)
+	case http.StatusProxyAuthRequired:
+		err = fmt.Errorf("fetch %s: %w", u.Redacted(), errProxyPassword)
+	}
+	return permanent(err)
 }
+
+var errProxyPassword = errors.New("the proxy wants another user name or password")

@@ -262,7 +262,9 @@ func (e Env) sources(ctx context.Context, g *deploy.Guest, v view, m manifest.Ma
 	}
 	out := make([]rpmmd.Source, 0, len(order))
 	for _, id := range order {
-		out = append(out, byID[id])
+		s := byID[id]
+		s.ReadFile = v.fileOrHost
+		out = append(out, s)
 	}
 	return out, func(u string) ([]byte, error) { return e.readKey(ctx, v, u) }, nil
 }
@@ -275,13 +277,18 @@ func (e Env) readKey(ctx context.Context, v view, u string) ([]byte, error) {
 		return nil, fmt.Errorf("key %q: %w", u, err)
 	}
 	if parsed.Scheme == "file" || parsed.Scheme == "" {
-		data, err := v.file(parsed.Path)
-		if err != nil || data != nil {
-			return data, err
-		}
-		return readHost(parsed.Path)
+		return v.fileOrHost(parsed.Path)
 	}
 	return e.Client.Get(ctx, u, maxRepoFile)
+}
+
+// fileOrHost reads a file that a .repo file names: the guest's, else this host's.
+func (v view) fileOrHost(name string) ([]byte, error) {
+	data, err := v.file(name)
+	if err != nil || data != nil {
+		return data, err
+	}
+	return readHost(name)
 }
 
 // dnfConf gives what the target's dnf.conf (yum.conf) says of all sources.

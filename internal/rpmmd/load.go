@@ -73,6 +73,9 @@ func (s Source) Client(c *fetch.Client, offline bool) *fetch.Client {
 	if s.SSLInsecure {
 		o.TLS.Insecure = true
 	}
+	if s.SSLCACert != "" || s.SSLClientCert != "" {
+		o.TLS.ReadFile = s.ReadFile
+	}
 	if s.SSLCACert != "" {
 		o.TLS.CAFile = s.SSLCACert
 	}

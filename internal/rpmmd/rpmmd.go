@@ -66,7 +66,8 @@ type Source struct {
 	SSLCACert          string // paths of PEM files
 	SSLClientCert      string
 	SSLClientKey       string
-	Proxy              string // "none" = none, "" = environment
+	ReadFile           func(name string) ([]byte, error) // reads these; nil = of this host
+	Proxy              string                            // "none" = none, "" = environment
 	ProxyUsername      string
 	ProxyPassword      string
 	Username, Password string
