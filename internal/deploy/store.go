@@ -67,18 +67,22 @@ func Open(root string, o Options) (*Store, error) {
 	return s, nil
 }
 
-// openRepo opens the repo in whatever mode it has, or makes it.
+// openRepo opens the repo in whatever mode it has, or makes it. The host's remotes are its remotes too.
 func (s *Store) openRepo() (err error) {
 	path := filepath.Join(s.root, "repo")
-	if s.repo, err = repo.Open(path); !errors.Is(err, repo.ErrNotFound) {
+	s.repo, err = repo.Open(path)
+	if errors.Is(err, repo.ErrNotFound) {
+		mode := repo.BareUser
+		if s.o.AsRoot {
+			mode = repo.Bare
+		}
+		s.repo, err = repo.Init(path, mode)
+	}
+	if err != nil {
 		return err
 	}
-	mode := repo.BareUser
-	if s.o.AsRoot {
-		mode = repo.Bare
-	}
-	s.repo, err = repo.Init(path, mode)
-	return err
+	s.repo.Config().SetRemotesDir(repo.DefaultRemotesDir) // what the host is configured with, guests can be made of
+	return nil
 }
 
 // Repo is the store's OSTree repository.

@@ -18,8 +18,11 @@ import (
 	"grove/internal/ostree"
 )
 
-// DefaultRemotesDir is where an OSTree host keeps remotes beside the repository's own configuration.
-const DefaultRemotesDir = "/etc/ostree/remotes.d"
+// DefaultRemotesDir is where an OSTree host keeps remotes beside the configuration of its own repository, HostRepo.
+const (
+	DefaultRemotesDir = "/etc/ostree/remotes.d"
+	HostRepo          = "/ostree/repo"
+)
 
 // Config is the repository's configuration file, and the remotes of the host beside it.
 //
@@ -57,7 +60,21 @@ func loadConfig(path string) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Config{path: path, remotesDir: DefaultRemotesDir, k: k}, nil
+	c := &Config{path: path, k: k}
+	if isHostRepo(filepath.Dir(path)) {
+		c.remotesDir = DefaultRemotesDir
+	}
+	return c, nil
+}
+
+// isHostRepo tells whether dir is HostRepo, by whatever name.
+func isHostRepo(dir string) bool {
+	a, err := os.Stat(HostRepo)
+	if err != nil {
+		return false
+	}
+	b, err := os.Stat(dir)
+	return err == nil && os.SameFile(a, b)
 }
 
 // readKeyfile reads and parses the file path.
@@ -77,8 +94,10 @@ func saveKeyfile(k *keyfile.File, path string) error {
 	return durable.WriteFile(path, k.Bytes(), 0o644)
 }
 
-// SetRemotesDir makes dir the folder of *.conf files with further remotes; "" for none. The default is
-// DefaultRemotesDir.
+// SetRemotesDir makes dir the folder of *.conf files with further remotes; "" for none, which is the default except for
+// HostRepo.
+//
+//	source  ostree src/libostree/ostree-repo.c, get_remotes_d_dir
 func (c *Config) SetRemotesDir(dir string) { c.remotesDir = dir }
 
 // Get returns the value of a key, GKeyFile's escapes decoded, and whether it is there.
@@ -190,7 +209,7 @@ func (c *Config) Remote(name string) (Remote, error) {
 }
 
 func (c *Config) remoteFiles() []string {
-	if c.remotesDir == "" || !c.boolean("core", "add-remotes-config-dir", true) {
+	if c.remotesDir == "" {
 		return nil
 	}
 	files, _ := filepath.Glob(filepath.Join(c.remotesDir, "*.conf")) // the pattern is sound; no folder is no file
