@@ -88,12 +88,10 @@ func mergeTexts(old, local, new map[string][]byte) (map[string][]byte, []string)
 		changed = changed || !bytes.Equal(old[name], new[name])
 	}
 	if changed {
-		if files, conflicts, err := mergeDB(old, local, new); err != nil {
+		if files, said, err := mergeDB(old, local, new); err != nil {
 			notes = append(notes, fmt.Sprintf("passwd and its like stay as they are: %v", err))
 		} else {
-			for _, conflict := range conflicts {
-				notes = append(notes, conflict.String())
-			}
+			notes = append(notes, said...)
 			for name, text := range files {
 				if _, ok := out[name]; ok {
 					out[name] = text
@@ -109,7 +107,7 @@ func mergeTexts(old, local, new map[string][]byte) (map[string][]byte, []string)
 	return out, notes
 }
 
-func mergeDB(old, local, new map[string][]byte) (map[string][]byte, []accounts.Conflict, error) {
+func mergeDB(old, local, new map[string][]byte) (map[string][]byte, []string, error) {
 	var dbs [3]accounts.DB
 	for i, side := range []map[string][]byte{old, local, new} {
 		var err error
@@ -119,8 +117,28 @@ func mergeDB(old, local, new map[string][]byte) (map[string][]byte, []accounts.C
 		}
 	}
 	db, conflicts := accounts.Merge3(dbs[0], dbs[1], dbs[2])
+	notes := moved(dbs[1], db)
+	for _, c := range conflicts {
+		notes = append(notes, "/etc: "+c.String())
+	}
 	f := db.Format()
-	return map[string][]byte{"passwd": f.Passwd, "group": f.Group, "shadow": f.Shadow, "gshadow": f.Gshadow}, conflicts, nil
+	return map[string][]byte{"passwd": f.Passwd, "group": f.Group, "shadow": f.Shadow, "gshadow": f.Gshadow}, notes, nil
+}
+
+// moved names the accounts that had another id here: what is in /var keeps the number that it has.
+func moved(before, now accounts.DB) []string {
+	var notes []string
+	for _, u := range before.Users {
+		if n, ok := now.User(u.Name); ok && u.Name != "" && n.UID != u.UID {
+			notes = append(notes, fmt.Sprintf("user %s had the id %d and has %d now: its files in /etc and /var keep the old number", u.Name, u.UID, n.UID))
+		}
+	}
+	for _, g := range before.Groups {
+		if n, ok := now.Group(g.Name); ok && g.Name != "" && n.GID != g.GID {
+			notes = append(notes, fmt.Sprintf("group %s had the id %d and has %d now: its files in /etc and /var keep the old number", g.Name, g.GID, n.GID))
+		}
+	}
+	return notes
 }
 
 // mergeLines merges subuid-like texts: local lines stay, names that only the new default has are added.

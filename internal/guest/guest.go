@@ -277,7 +277,7 @@ func Finalize(ctx context.Context, e Env, name string) (Change, error) {
 	}
 	return Change{
 		Guest: name, From: from.ID, To: to.ID, Commit: to.Commit.String(), Packages: diff,
-		Etc: etcReport(rep), VarFilled: len(rep.VarFilled),
+		Etc: etcReport(rep), VarFilled: len(rep.VarFilled), Warnings: rep.EtcNotes,
 		Base: BaseState{to.BaseRef, to.BaseCommit, to.Version},
 	}, nil
 }

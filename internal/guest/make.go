@@ -121,6 +121,7 @@ func (e Env) make(ctx context.Context, g *deploy.Guest, m manifest.Manifest, o O
 	}
 	c.To = st.ID
 	c.Etc = etcReport(rep)
+	c.Warnings = append(c.Warnings, rep.EtcNotes...)
 	c.VarFilled = len(rep.VarFilled)
 	return c, nil
 }
