@@ -297,10 +297,18 @@ func (a *app) history() *cobra.Command {
 }
 
 func (a *app) log() *cobra.Command {
-	return verb("log NAME [ID]", "what the scriptlets of a deployment ran and printed", `
+	var ref string
+	cmd := verb("log NAME [ID] | log --compose REF", "what the scriptlets of a deployment or a compose ran and printed", `
 A line for each scriptlet that ran when the deployment was made, with the reason where it failed, and what it printed.
-Without a number: of the current deployment.`, cobra.RangeArgs(1, 2),
+Without a number: of the current deployment. With --compose: of the last grove compose of that ref with this state
+root, also where it failed.`, nil,
 		func(_ *cobra.Command, args []string) error {
+			if ref != "" && len(args) == 0 {
+				return a.logOfCompose(ref)
+			}
+			if ref != "" || len(args) == 0 || len(args) > 2 {
+				return usage("log: say NAME [ID], or --compose REF")
+			}
 			ids, err := numbers(args[1:])
 			if err != nil {
 				return err
@@ -320,6 +328,20 @@ Without a number: of the current deployment.`, cobra.RangeArgs(1, 2),
 				a.printf("%s", l.Text)
 			})
 		})
+	cmd.Flags().StringVar(&ref, "compose", "", "the ref of a compose")
+	return cmd
+}
+
+func (a *app) logOfCompose(ref string) error {
+	e, err := a.guestEnv()
+	if err != nil {
+		return err
+	}
+	l, err := guest.LogOfCompose(e, ref)
+	if err != nil {
+		return err
+	}
+	return a.show(l, func() { a.printf("%s", l.Text) })
 }
 
 func (a *app) diff() *cobra.Command {

@@ -159,7 +159,7 @@ var perStage = []step{
 	{"labels", labels},
 }
 
-// Run makes the manifest's commit in Options.Repo.
+// Run makes the manifest's commit in Options.Repo. Where it fails, the result has what scriptlets said until then, and no more.
 //
 //	errors  *solve.Conflict and *solve.Unknown (cannot be solved), *ProtectedError, *FileConflicts, sign.ErrUntrusted (a signature), *scriptlet.Failure
 func Run(ctx context.Context, m manifest.Manifest, o Options) (Result, error) {
@@ -178,7 +178,7 @@ func Run(ctx context.Context, m manifest.Manifest, o Options) (Result, error) {
 	}()
 	defer b.dropAhead()
 	if err := b.run(ctx, recipe); err != nil {
-		return Result{}, err
+		return Result{ScriptLog: b.result.ScriptLog}, err
 	}
 	return b.result, nil
 }

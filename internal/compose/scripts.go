@@ -72,11 +72,11 @@ func (b *build) overlay(ctx context.Context, step string, o scriptlet.Options,
 	o.Timeout, o.SourceDate = scriptTimeout, int64(b.stamp)
 	o.Progress = func(what string) { b.o.Progress(Event{Step: "scriptlets", Detail: what}) }
 	report, err := run(ctx, o)
+	b.result.Warnings = append(b.result.Warnings, report.Warnings...)
+	b.result.ScriptLog = append(b.result.ScriptLog, report.Log...)
 	if err != nil {
 		return err
 	}
-	b.result.Warnings = append(b.result.Warnings, report.Warnings...)
-	b.result.ScriptLog = append(b.result.ScriptLog, report.Log...)
 	if b.tree, _, err = scriptlet.Collect(ctx, b.tx, b.tree, scriptlet.CollectOptions{Upper: o.Upper, SourceDate: o.SourceDate}); err != nil {
 		return fmt.Errorf("collect what the scriptlets wrote: %w", err)
 	}

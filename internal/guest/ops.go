@@ -237,13 +237,14 @@ func Run(ctx context.Context, e Env, name string, id int, c machine.Command) (in
 	return machine.Run(ctx, machineOf(g, d), c)
 }
 
-// ScriptLog is what the scriptlets of a deployment ran and printed.
+// ScriptLog is what scriptlets ran and printed, of a deployment or of a compose.
 //
 //	shape   Text: a line for each that ran, "%post(bash-5.2-1.x86_64)", with the reason behind ": " where it failed; lines that
 //	        it printed follow, indented by four blanks
 type ScriptLog struct {
-	Guest      string `json:"guest"`
-	Deployment int    `json:"deployment"`
+	Guest      string `json:"guest,omitempty"`
+	Deployment int    `json:"deployment,omitempty"`
+	Ref        string `json:"ref,omitempty"` // of a compose
 	Text       string `json:"text"`
 }
 

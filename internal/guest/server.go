@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sort"
@@ -76,7 +77,7 @@ func Compose(ctx context.Context, e Env, o ComposeOptions) (Composed, error) {
 	}
 	defer done()
 	res, err := compose.Run(ctx, m, co)
-	if err != nil {
+	if err := errors.Join(err, e.keepLog(m.Ref, res.ScriptLog)); err != nil {
 		return out, err
 	}
 	out.Warnings, out.Unchanged, out.Packages = res.Warnings, res.Unchanged, len(res.Lock.Packages)
@@ -94,6 +95,36 @@ func Compose(ctx context.Context, e Env, o ComposeOptions) (Composed, error) {
 		return out, nil
 	}
 	return out, durable.WriteFile(o.WriteLock, res.Lock.Encode(), 0o644)
+}
+
+// composeLog is where the state root keeps what the scriptlets of the last compose of a ref said.
+func (e Env) composeLog(ref string) string {
+	return filepath.Join(e.Store.Root(), "logs", "compose", filepath.FromSlash(ref)+".log")
+}
+
+func (e Env) keepLog(ref string, text []byte) error {
+	if len(text) == 0 {
+		return nil // nothing was made
+	}
+	path := e.composeLog(ref)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return durable.WriteFile(path, text, 0o644)
+}
+
+// LogOfCompose is what the scriptlets of a ref's last compose in this state root ran and printed, also where it failed.
+//
+//	errors  fs.ErrNotExist: there was none
+func LogOfCompose(e Env, ref string) (ScriptLog, error) {
+	if err := ostree.CheckRefName(ref); err != nil {
+		return ScriptLog{}, err
+	}
+	text, err := os.ReadFile(e.composeLog(ref))
+	if errors.Is(err, fs.ErrNotExist) {
+		return ScriptLog{}, fmt.Errorf("no compose of %q has run scriptlets in %s: %w", ref, e.Store.Root(), fs.ErrNotExist)
+	}
+	return ScriptLog{Ref: ref, Text: string(text)}, err
 }
 
 // unchanged completes the lock of a run that had nothing to do from the commit that is there.
