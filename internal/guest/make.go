@@ -120,9 +120,8 @@ func (e Env) make(ctx context.Context, g *deploy.Guest, m manifest.Manifest, o O
 		return c, errors.Join(err, undo())
 	}
 	c.To = st.ID
-	c.Etc = etcReport(rep)
+	c.Etc, c.VarFilled = etcReport(rep), len(rep.VarFilled)
 	c.Warnings = append(c.Warnings, rep.EtcNotes...)
-	c.VarFilled = len(rep.VarFilled)
 	return c, nil
 }
 
