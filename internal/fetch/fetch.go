@@ -109,14 +109,14 @@ func New(o Options) *Client {
 		DialContext:            (&net.Dialer{Timeout: o.DialTimeout, KeepAlive: 30 * time.Second}).DialContext,
 		TLSHandshakeTimeout:    o.DialTimeout,
 		ResponseHeaderTimeout:  o.HeaderTimeout,
-		IdleConnTimeout:        60 * time.Second,
-		MaxIdleConns:           64,
-		MaxIdleConnsPerHost:    32,
-		MaxConnsPerHost:        32,
+		IdleConnTimeout:        idleTimeout,
+		MaxIdleConns:           2 * maxIdle,
+		MaxIdleConnsPerHost:    maxIdle,
+		MaxConnsPerHost:        maxIdle,
 		ForceAttemptHTTP2:      true,
 		DisableCompression:     true, // a .gz must arrive as it is
-		ReadBufferSize:         64 << 10,
-		MaxResponseHeaderBytes: 256 << 10,
+		ReadBufferSize:         readBuffer,
+		MaxResponseHeaderBytes: maxHeader,
 	}
 	if o.HTTP1 {
 		transport.ForceAttemptHTTP2 = false
@@ -126,7 +126,7 @@ func New(o Options) *Client {
 	if c.err == nil {
 		transport.TLSClientConfig, c.err = tlsConfig(o.TLS)
 	}
-	c.http = &http.Client{Transport: transport, CheckRedirect: checkRedirect}
+	c.http = &http.Client{Transport: newPlainTransport(transport, o), CheckRedirect: checkRedirect}
 	if c.err == nil && o.CookieFile != "" {
 		c.http.Jar, c.err = readCookies(o.CookieFile)
 	}

@@ -119,11 +119,9 @@ func openFile(u *url.URL, from rangeFrom) (*stream, error) {
 
 func (c *Client) request(ctx context.Context, u *url.URL, from rangeFrom) (*stream, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
-	if err != nil {
-		cancel(nil)
-		return nil, permanent(fmt.Errorf("fetch %s: %w", u.Redacted(), err))
-	}
+	req := (&http.Request{
+		Method: http.MethodGet, URL: u, Host: u.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{},
+	}).WithContext(ctx)
 	req.Header.Set("User-Agent", c.o.UserAgent)
 	for _, h := range c.o.Headers {
 		req.Header.Set(h[0], h[1])
@@ -175,7 +173,7 @@ func (c *Client) request(ctx context.Context, u *url.URL, from rangeFrom) (*stre
 		}
 		s.offset = start
 	}
-	s.ReadCloser = watch(resp.Body, cancel, c.o, u.Redacted())
+	s.ReadCloser = watch(resp.Body, cancel, c.o, u)
 	return s, nil
 }
 
@@ -218,14 +216,14 @@ type watched struct {
 	count  atomic.Int64
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
-	url    string
+	url    *url.URL
 	stall  atomic.Bool
 	window time.Duration
 	least  int64
 }
 
 // watch cancels the request when fewer bytes come in a window than the options demand.
-func watch(body io.ReadCloser, cancel context.CancelCauseFunc, o Options, url string) io.ReadCloser {
+func watch(body io.ReadCloser, cancel context.CancelCauseFunc, o Options, url *url.URL) io.ReadCloser {
 	w := &watched{body: body, cancel: cancel, url: url, window: o.StallTimeout, least: o.StallBytes}
 	var last int64
 	ready := make(chan struct{})
@@ -251,7 +249,7 @@ func (w *watched) Read(p []byte) (int, error) {
 		if w.stall.Load() {
 			err = fmt.Errorf("stalled: fewer than %d bytes in %v", w.least, w.window)
 		}
-		err = fmt.Errorf("fetch %s: %w", w.url, err)
+		err = fmt.Errorf("fetch %s: %w", w.url.Redacted(), err)
 	}
 	return n, err
 }

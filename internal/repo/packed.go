@@ -35,7 +35,7 @@ func putInflater(z *inflate.Reader) {
 
 // PutPacked stages a file object that in holds as an archive repository has it: header, then raw deflate. It must have the
 // name want. An archive repository takes the compressed bytes over as they are, once they are verified. check, if not nil,
-// is asked about the header before anything is stored.
+// is asked about the header before anything is stored. It does not look whether the repository has the object already: see Has.
 //
 //	errors  ostree.ErrCorrupt; nothing is staged then
 func (tx *Tx) PutPacked(want ostree.Checksum, in io.Reader, check func(h ostree.FileHeader) error) error {
@@ -127,7 +127,7 @@ func (p *packed) small() error {
 // putRaw stages a filez object whose content was verified.
 func (tx *Tx) putRaw(c ostree.Checksum, h ostree.FileHeader, size int64, deflated []byte) error {
 	o := object{ostree.TypeFile, c}
-	mine, err := tx.claim(o)
+	mine, err := tx.claimNamed(o, &c)
 	if !mine {
 		return err
 	}

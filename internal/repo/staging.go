@@ -27,6 +27,7 @@ type staging struct {
 	dir   *os.File // holds the lock
 	fd    int
 	umask uint32 // mode bits that new files do not get
+	uid   uint32 // owner that new files get
 	grp   uint32 // group that new files get
 }
 
@@ -83,7 +84,7 @@ func (s *staging) probe() error {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err
 	}
-	s.umask, s.grp = ^st.Mode&0o777, st.Gid
+	s.umask, s.uid, s.grp = ^st.Mode&0o777, st.Uid, st.Gid
 	return unix.Unlinkat(s.fd, "probe", 0)
 }
 

@@ -103,7 +103,18 @@ func (tx *Tx) isStaged(o object) bool {
 
 // claim reports whether the caller is the one to write o: it is not in the repository, and nobody else writes it.
 // The caller then calls settle.
-func (tx *Tx) claim(o object) (bool, error) {
+func (tx *Tx) claim(o object) (bool, error) { return tx.claimUnless(o, tx.r.hasLocal) }
+
+// claimNamed is claim for content that the caller gave a name: who knows the name has looked whether the repository has it, and
+// another look for each file of a pull costs as much as the first.
+func (tx *Tx) claimNamed(o object, want *ostree.Checksum) (bool, error) {
+	if want == nil {
+		return tx.claim(o)
+	}
+	return tx.claimUnless(o, func(object) bool { return false })
+}
+
+func (tx *Tx) claimUnless(o object, there func(object) bool) (bool, error) {
 	tx.stats.asked(o)
 	tx.mu.Lock()
 	if tx.done {
@@ -117,7 +128,7 @@ func (tx *Tx) claim(o object) (bool, error) {
 	}
 	tx.objects[o] = claimed
 	tx.mu.Unlock()
-	if tx.r.hasLocal(o) {
+	if there(o) {
 		tx.mark(o, present)
 		return false, nil
 	}

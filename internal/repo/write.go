@@ -169,7 +169,8 @@ func (tx *Tx) PutFile(h ostree.FileHeader, size int64, content io.Reader) (ostre
 	return tx.putFile(h, size, content, nil)
 }
 
-// PutFileAs is PutFile for content that must have the name want.
+// PutFileAs is PutFile for content that must have the name want. It does not look whether the repository has the object
+// already: see Has.
 //
 //	errors  ostree.ErrCorrupt if it has another; nothing is staged then
 func (tx *Tx) PutFileAs(want ostree.Checksum, h ostree.FileHeader, size int64, content io.Reader) error {
@@ -229,7 +230,7 @@ func (tx *Tx) putSmall(h ostree.FileHeader, data []byte, want *ostree.Checksum) 
 	if err := checkName(o.c, want); err != nil {
 		return o.c, err
 	}
-	mine, err := tx.claim(o)
+	mine, err := tx.claimNamed(o, want)
 	if !mine {
 		return o.c, err
 	}
@@ -363,7 +364,7 @@ func zeroTime(fd int) error {
 
 // chown sets the owner unless new files have it anyway.
 func (tx *Tx) chown(set func(uid, gid int) error, h ostree.FileHeader) error {
-	if int(h.UID) == unix.Geteuid() && h.GID == tx.stage.grp {
+	if h.UID == tx.stage.uid && h.GID == tx.stage.grp {
 		return nil
 	}
 	err := set(int(h.UID), int(h.GID))

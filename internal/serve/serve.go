@@ -17,7 +17,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -50,14 +52,22 @@ func Handler(r *repo.Repo) http.Handler {
 			http.Error(w, modeError(r).Error(), http.StatusInternalServerError)
 		})
 	}
-	return &handler{r}
+	h := &handler{r: r, top: sync.OnceValues(func() (*os.File, error) {
+		return os.OpenFile(r.Path(), unix.O_PATH|unix.O_DIRECTORY, 0)
+	})}
+	h.buffers.New = func() any { return new([smallFile]byte) }
+	return h
 }
 
 func modeError(r *repo.Repo) error {
 	return fmt.Errorf("serve %s: mode is %v, wanted archive", r.Path(), r.Mode())
 }
 
-type handler struct{ r *repo.Repo }
+type handler struct {
+	r       *repo.Repo
+	top     func() (*os.File, error) // the repository's folder
+	buffers sync.Pool                // *[smallFile]byte
+}
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if req.Method != http.MethodGet && req.Method != http.MethodHead {
@@ -117,53 +127,108 @@ func (h *handler) config() string {
 	return b.String()
 }
 
+// smallFile is up to what size a file is sent from memory: with its header in one or two writes, and few system calls.
+const smallFile = 64 << 10
+
 func (h *handler) file(w http.ResponseWriter, req *http.Request, path, cache string) {
-	f, err := openBeneath(h.r.Path(), path)
+	fd, err := h.open(path)
 	if err != nil {
 		http.NotFound(w, req)
 		return
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil || !info.Mode().IsRegular() {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		unix.Close(fd)
 		http.NotFound(w, req)
 		return
 	}
 	head := w.Header()
 	head.Set("Cache-Control", cache)
 	head.Set("Content-Type", "application/octet-stream")
-	modified := info.ModTime()
+	var modified time.Time // of objects some writers set it to 0 or 1: as a date for If-Range it says nothing
 	if cache == cacheForever {
 		head.Set("Etag", `"`+strings.ReplaceAll(strings.TrimPrefix(path, "objects/"), "/", "")+`"`)
-		modified = time.Time{} // some writers set it to 0 or 1: as a date for If-Range it says nothing
 	} else {
-		head.Set("Etag", fmt.Sprintf(`"%x-%x"`, info.ModTime().UnixNano(), info.Size()))
+		modified = time.Unix(st.Mtim.Unix())
+		head.Set("Etag", fmt.Sprintf(`"%x-%x"`, modified.UnixNano(), st.Size))
 	}
+	if st.Size <= smallFile && plain(req) {
+		defer unix.Close(fd)
+		h.small(w, fd, st.Size, modified)
+		return
+	}
+	f := os.NewFile(uintptr(fd), path)
+	defer f.Close()
 	http.ServeContent(w, req, "", modified, f)
 }
 
-// openBeneath opens a file below dir. No link leads out of it, and a fifo is not waited for.
-func openBeneath(dir, path string) (*os.File, error) {
-	top, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
+// plain reports whether a request asks for all of a file, whatever the client has of it.
+func plain(req *http.Request) bool {
+	if req.Method != http.MethodGet {
+		return false
 	}
-	defer unix.Close(top)
-	fd, err := unix.Openat2(top, path, &unix.OpenHow{
-		Flags: unix.O_RDONLY | unix.O_NONBLOCK | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
-	})
-	switch err {
-	case nil:
-		return os.NewFile(uintptr(fd), path), nil
-	case unix.ENOSYS, unix.EPERM, unix.EAGAIN: // an old kernel, a strict sandbox, or a rename beside us
-		root, err := os.OpenRoot(dir)
-		if err != nil {
-			return nil, err
+	for _, key := range [...]string{"Range", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"} {
+		if _, ok := req.Header[key]; ok {
+			return false
 		}
-		defer root.Close()
-		return root.Open(path)
 	}
-	return nil, err
+	return true
+}
+
+// small sends a file of which all is asked for.
+func (h *handler) small(w http.ResponseWriter, fd int, size int64, modified time.Time) {
+	buf := h.buffers.Get().(*[smallFile]byte)
+	defer h.buffers.Put(buf)
+	n := 0
+	for n < int(size) {
+		k, err := unix.Read(fd, buf[n:size])
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || k == 0 {
+			http.Error(w, "the file can not be read", http.StatusInternalServerError)
+			return
+		}
+		n += k
+	}
+	head := w.Header()
+	head.Set("Accept-Ranges", "bytes")
+	head.Set("Content-Length", strconv.FormatInt(size, 10))
+	if !modified.IsZero() {
+		head.Set("Last-Modified", modified.UTC().Format(http.TimeFormat))
+	}
+	w.Write(buf[:n])
+}
+
+// open opens a file of the repository. No link leads out of it, and a fifo is not waited for.
+func (h *handler) open(path string) (int, error) {
+	top, err := h.top()
+	if err != nil {
+		return -1, err
+	}
+	how := unix.OpenHow{
+		Flags: unix.O_RDONLY | unix.O_NONBLOCK | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
+	}
+	fd, err := unix.Openat2(int(top.Fd()), path, &how)
+	switch err {
+	case unix.ENOSYS, unix.EPERM, unix.EAGAIN: // an old kernel, a strict sandbox, or a rename beside us
+		return h.openSlowly(path)
+	}
+	return fd, err
+}
+
+func (h *handler) openSlowly(path string) (int, error) {
+	root, err := os.OpenRoot(h.r.Path())
+	if err != nil {
+		return -1, err
+	}
+	defer root.Close()
+	f, err := root.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return -1, err
+	}
+	defer f.Close()
+	return unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 }
 
 // Run serves r at addr ("host:port"; port 0 takes a free one) until ctx ends, then lets requests that are under way finish for

@@ -3,6 +3,7 @@
 package serve_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"grove/internal/gvariant"
 	"grove/internal/ostree"
@@ -77,6 +79,7 @@ func TestHandler(t *testing.T) {
 		{"HEAD", "/refs/heads/a/b", "", 200, "", "no-cache"},
 		{"GET", object, "", 200, "*", "immutable"},
 		{"GET", object, "Range: bytes=0-3", 206, "*", "immutable"},
+		{"GET", object, `If-None-Match: "` + c.String() + `.commit"`, 304, "", "immutable"},
 		{"GET", object + "meta", "", 200, "*", "no-cache"},
 		{"POST", object, "", 405, "*", ""},
 		{"GET", "/refs/heads/link", "", 404, "*", ""},
@@ -107,6 +110,34 @@ func TestHandler(t *testing.T) {
 		}
 		if tt.code == 206 && len(body) != 4 {
 			t.Errorf("range: %d bytes", len(body))
+		}
+	}
+}
+
+// TestSizes: what is sent from memory and what is not arrive alike.
+func TestSizes(t *testing.T) {
+	r, _ := archive(t)
+	s := httptest.NewServer(serve.Handler(r))
+	defer s.Close()
+	content := bytes.Repeat([]byte("0123456789abcde\n"), 10_000)
+	for _, size := range []int{0, 1, 5000, 64 << 10, 64<<10 + 1, len(content)} {
+		path := filepath.Join(r.Path(), "refs/heads/file")
+		if err := os.WriteFile(path, content[:size], 0o644); err != nil {
+			t.Fatal(err)
+		}
+		os.Chtimes(path, time.Unix(1e9, 0), time.Unix(1e9, 0))
+		resp, err := http.Get(s.URL + "/refs/heads/file")
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || !bytes.Equal(body, content[:size]) || resp.ContentLength != int64(size) {
+			t.Errorf("%d bytes: got %d, announced %d, %v", size, len(body), resp.ContentLength, err)
+		}
+		head := resp.Header
+		if got := head.Get("Last-Modified") + " " + head.Get("Accept-Ranges"); got != "Sun, 09 Sep 2001 01:46:40 GMT bytes" {
+			t.Errorf("%d bytes: %s", size, got)
 		}
 	}
 }
