@@ -185,6 +185,14 @@ func rpmAgrees(s site) {
 	if got := len(strings.Fields(withoutKeys(out))); got != want {
 		s.t.Fatalf("rpm knows %d packages, grove says %d:\n%s", got, want, out)
 	}
+	var listed []string // what the commit itself says, as rpm-ostree reads it
+	list := tool(s.t, "ostree", "show", "--repo="+filepath.Join(s.root, "repo"), "--print-metadata-key=rpmostree.rpmdb.pkglist", s.current("one"))
+	for _, m := range regexp.MustCompile(`\('([^']*)', '\d+', '([^']*)', '([^']*)', '([^']*)'\)`).FindAllStringSubmatch(list, -1) {
+		listed = append(listed, m[1]+"-"+m[2]+"-"+m[3]+"."+m[4])
+	}
+	if got, want := sortedLines(strings.Join(listed, "\n")), sortedLines(withoutKeys(out)); got != want {
+		s.t.Fatalf("the commit lists\n%s\nrpm\n%s", got, want)
+	}
 	for _, name := range s.status("one").Requested {
 		if name = requestedName(name); name == "" {
 			continue

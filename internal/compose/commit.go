@@ -63,6 +63,9 @@ func commit(ctx context.Context, b *build) error {
 	if !b.o.Parent.IsZero() {
 		l.Parent = b.o.Parent.String()
 	}
+	if b.installedNow == nil { // no stage was to be made
+		b.listInstalled()
+	}
 	c := ostree.Commit{Metadata: b.metadata(version), Timestamp: b.stamp, Tree: root.Tree, Meta: root.Meta, Parent: b.o.Parent}
 	sum, err := b.tx.PutCommit(c)
 	if err != nil {
@@ -102,6 +105,9 @@ func (b *build) metadata(version string) gvariant.Dict {
 	}
 	if b.o.Base != nil && onlyPackages(b.m) {
 		add(KeyState, gvariant.String(b.state(len(b.stages), b.users, b.groups)))
+	}
+	if len(b.installedNow) > 0 {
+		add(KeyInstalled, pkglist(b.installedNow))
 	}
 	add(KeyUsers, gvariant.Strings(b.users))
 	if b.o.Ref != "" {

@@ -127,6 +127,7 @@ type build struct {
 	checkedOut    *tree.Tree                 // scripts: what Options.Checkout holds now
 	accounts      accounts.DB                // accounts: those of base and packages' own files
 	users, groups []string                   // accounts: lines that packages made, of all stages so far
+	installedNow  []rpm.NEVRA                // rpmdb: what is in it
 	tx            *repo.Tx
 	result        Result
 }

@@ -31,6 +31,7 @@ var rpmdbLinks = map[string]string{
 // writeRpmdb makes the tree's rpmdb know base and layers, in the format that the tree's rpm expects. A sqlite database stays and is
 // added to; the other formats are written anew.
 func writeRpmdb(_ context.Context, b *build) error {
+	b.listInstalled()
 	if len(b.packages) == 0 && len(b.removed) == 0 {
 		return nil
 	}

@@ -35,7 +35,7 @@ type finder struct {
 }
 
 // openPath opens a regular file, following no link.
-func (f *finder) openPath(p string) (*os.File, error) {
+func (f *finder) openPath(p string) (io.ReadCloser, error) {
 	if at := path.Dir(p); f.parent.f == nil || at != f.at {
 		f.close()
 		parent, err := f.walkTo(at)

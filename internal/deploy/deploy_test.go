@@ -239,7 +239,7 @@ func testLife(t *testing.T) {
 	cur, err := g.Current()
 	must(t, err)
 	must(t, os.WriteFile(filepath.Join(cur.Root(), "etc/local"), []byte("mine\n"), 0o600))
-	diff, err := deploy.EtcDiff(*cur)
+	diff, err := s.EtcDiff(*cur)
 	must(t, err)
 	if got := fmt.Sprint(diff); got != "[{local added}]" {
 		t.Errorf("etc diff %s", got)

@@ -4,6 +4,7 @@ package deploy
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,9 @@ import (
 	"strings"
 
 	"grove/internal/durable"
+	"grove/internal/ostree"
+	"grove/internal/repo"
+	"grove/internal/tree"
 )
 
 // Report says what Finish did with /etc and /var. Paths are relative to those, sorted.
@@ -47,13 +51,13 @@ type Change struct {
 
 // threeEtc are the three sides of a merge, each open and listed.
 type threeEtc struct {
-	old, local, new        listing
-	oldDir, localDir, next dir // next is the new etc, already a copy of the new default
-	newDir                 dir
+	old, local, new listing
+	oldFiles        files
+	localDir, next  dir // next is the new etc, already a copy of the new default
 }
 
 // sameNode tells whether two entries are equal by what OSTree compares: kind, mode, owner, link, content.
-func sameNode(p string, a, b node, da, db *finder) (bool, error) {
+func sameNode(p string, a, b node, da, db opener) (bool, error) {
 	if a.kind != b.kind || a.mode != b.mode && a.kind != kindLink || a.uid != b.uid || a.gid != b.gid || a.link != b.link {
 		return false, nil
 	}
@@ -100,16 +104,8 @@ func sameContent(a, b io.Reader, size int64) (bool, error) {
 
 // EtcDiff returns what was changed in a deployment's /etc against its defaults, sorted by path. What is below an
 // added or removed directory is not listed by itself.
-func EtcDiff(d Deployment) ([]Change, error) {
-	tree, err := d.openDir()
-	if err != nil {
-		return nil, err
-	}
-	defer tree.Close()
-	defaults, err := tree.walkTo("usr/etc")
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
+func (s *Store) EtcDiff(d Deployment) ([]Change, error) {
+	a, defaults, err := s.defaultsOf(d)
 	if err != nil {
 		return nil, err
 	}
@@ -119,16 +115,11 @@ func EtcDiff(d Deployment) ([]Change, error) {
 		return nil, err
 	}
 	defer local.Close()
-	a, err := list(defaults)
-	if err != nil {
-		return nil, err
-	}
 	b, err := list(local)
 	if err != nil {
 		return nil, err
 	}
-	fd, fl := &finder{dir: defaults}, &finder{dir: local}
-	defer fd.close()
+	fl := &finder{dir: local}
 	defer fl.close()
 	var out []Change
 	for _, p := range paths(a, b) {
@@ -146,7 +137,7 @@ func EtcDiff(d Deployment) ([]Change, error) {
 				out = append(out, Change{p, Added})
 			}
 		default:
-			same, err := sameNode(p, from, to, fd, fl)
+			same, err := sameNode(p, from, to, defaults, fl)
 			if err != nil {
 				return nil, err
 			}
@@ -193,8 +184,8 @@ func defaultsOfEtc(root string) error {
 	return err
 }
 
-// makeEtc makes root/etc: a copy of the tree's /usr/etc, with the local changes of the deployment before merged in.
-func (c copier) makeEtc(tree dir, root string, from *Deployment, r *Report) error {
+// makeEtc makes root/etc: a copy of the commit's /usr/etc, with the local changes of the deployment before merged in.
+func (s *Store) makeEtc(ctx context.Context, commit ostree.Checksum, root string, from *Deployment, r *Report) error {
 	top, err := openDir(root)
 	if err != nil {
 		return err
@@ -203,48 +194,43 @@ func (c copier) makeEtc(tree dir, root string, from *Deployment, r *Report) erro
 	if err := emptyEtc(top); err != nil {
 		return err
 	}
-	newDir, err := tree.walkTo("usr/etc")
-	if errors.Is(err, fs.ErrNotExist) { // an image of a tree without any
-		newDir, err = c.directory(nil, top, "etc", node{mode: 0o755})
-		if err != nil {
-			return err
-		}
-	} else if err == nil {
-		err = c.copyDefaults(newDir, top)
+	if err := s.copyDefaults(ctx, commit, top); err != nil {
+		return fmt.Errorf("copy defaults of /etc: %w", err)
 	}
-	if err != nil {
-		return err
-	}
-	defer newDir.Close()
 	if from == nil {
 		return nil
 	}
-	return c.mergeEtc(top, newDir, from, r)
+	return s.mergeEtc(top, from, r)
 }
 
-func (c copier) copyDefaults(newDir, top dir) error {
-	n, err := newDir.stat(".")
-	if err == nil {
-		err = c.subtree2(newDir, top, "etc", n)
-	}
-	if err != nil {
-		newDir.Close()
-		return fmt.Errorf("copy defaults of /etc: %w", err)
-	}
-	return nil
-}
-
-// subtree2 copies the open directory src to name in to.
-func (c copier) subtree2(src, to dir, name string, n node) error {
-	dst, err := c.directory(nil, to, name, node{mode: 0o700, uid: n.uid, gid: n.gid})
+// copyDefaults makes etc in top: the commit's defaults, or an empty folder where it has none.
+func (s *Store) copyDefaults(ctx context.Context, commit ostree.Checksum, top dir) error {
+	t, c, err := s.repo.Tree(commit)
 	if err != nil {
 		return err
 	}
-	defer dst.Close()
-	if err := c.tree(src, dst, 0); err != nil {
+	at, err := placeOfDefaults(t)
+	if err != nil {
 		return err
 	}
-	return c.dress(dst.f, src.f, n)
+	if at == "" {
+		d, err := s.copier().directory(nil, top, "etc", node{mode: 0o755})
+		d.Close()
+		return err
+	}
+	return s.repo.Checkout(ctx, tree.Root{Tree: c.Tree, Meta: c.Meta}, filepath.Join(top.name, "etc"),
+		repo.CheckoutOptions{Copy: true, NoSync: true, UserMode: !s.copier().owners, Subpath: "/" + at})
+}
+
+// placeOfDefaults is where a commit's tree has its defaults of /etc, as ostree takes it: usr/etc, or etc, or "" where
+// there are none.
+func placeOfDefaults(t *tree.Tree) (string, error) {
+	for _, at := range []string{"usr/etc", "etc"} {
+		if e, ok, err := t.Lookup(at); err != nil || ok && e.Dir {
+			return at, err
+		}
+	}
+	return "", nil
 }
 
 // emptyEtc makes way for /etc: a tree may bring an empty folder of that name, but not both /etc and /usr/etc filled.
@@ -267,9 +253,9 @@ func emptyEtc(top dir) error {
 	return removeAt(top, "etc")
 }
 
-// mergeEtc applies what changed locally in the deployment from to the new etc in top.
-func (c copier) mergeEtc(top, newDir dir, from *Deployment, r *Report) (err error) {
-	t := threeEtc{newDir: newDir, old: listing{}}
+// mergeEtc applies what changed locally in the deployment from to the new etc in top, which holds the new defaults.
+func (s *Store) mergeEtc(top dir, from *Deployment, r *Report) (err error) {
+	var t threeEtc
 	if t.next, err = top.sub("etc"); err != nil {
 		return err
 	}
@@ -278,37 +264,27 @@ func (c copier) mergeEtc(top, newDir dir, from *Deployment, r *Report) (err erro
 		return err
 	}
 	defer t.localDir.Close()
-	old, err := from.openDir()
-	if err != nil {
+	if t.old, t.oldFiles, err = s.defaultsOf(*from); err != nil {
 		return err
 	}
-	defer old.Close()
-	t.oldDir, err = old.walkTo("usr/etc")
-	if err == nil {
-		defer t.oldDir.Close()
-		t.old, err = list(t.oldDir)
-	} else if errors.Is(err, fs.ErrNotExist) {
-		err = nil
-	}
-	if err != nil {
-		return err
-	}
+	defer t.oldFiles.Close()
 	if t.local, err = list(t.localDir); err != nil {
 		return err
 	}
-	if t.new, err = list(newDir); err != nil {
+	if t.new, err = list(t.next); err != nil {
 		return err
-	}
-	if err := c.mergeAccounts(t, r); err != nil {
-		return fmt.Errorf("merge accounts: %w", err)
 	}
 	steps, err := planEtc(t, r)
 	if err != nil {
 		return err
 	}
-	for _, s := range steps {
-		if err := c.apply(t, s); err != nil {
-			return fmt.Errorf("merge etc/%s: %w", s.path, err)
+	c := s.copier()
+	if err := c.mergeAccounts(t, r); err != nil {
+		return fmt.Errorf("merge accounts: %w", err)
+	}
+	for _, step := range steps {
+		if err := c.apply(t, step); err != nil {
+			return fmt.Errorf("merge etc/%s: %w", step.path, err)
 		}
 	}
 	return nil

@@ -25,13 +25,13 @@ var accountFile = map[string]bool{"passwd": true, "group": true, "shadow": true,
 
 // mergeAccounts merges the account files into the new etc.
 func (c copier) mergeAccounts(t threeEtc, r *Report) error {
-	side := func(d dir, l listing) (map[string][]byte, error) {
+	side := func(d opener, l listing) (map[string][]byte, error) {
 		out := map[string][]byte{}
 		for name := range accountFile {
 			if l[name].kind != kindFile {
 				continue
 			}
-			data, err := readAt(d, name)
+			data, err := readAll(d, name)
 			if err != nil {
 				return nil, err
 			}
@@ -39,15 +39,18 @@ func (c copier) mergeAccounts(t threeEtc, r *Report) error {
 		}
 		return out, nil
 	}
-	old, err := side(t.oldDir, t.old)
+	old, err := side(t.oldFiles, t.old)
 	if err != nil {
 		return err
 	}
-	local, err := side(t.localDir, t.local)
+	here, next := &finder{dir: t.localDir}, &finder{dir: t.next}
+	defer here.close()
+	defer next.close()
+	local, err := side(here, t.local)
 	if err != nil {
 		return err
 	}
-	new, err := side(t.newDir, t.new)
+	new, err := side(next, t.new)
 	if err != nil {
 		return err
 	}
@@ -171,6 +174,14 @@ func (c copier) writeAccount(t threeEtc, name string, text []byte) error {
 	if !ok || n.kind != kindFile {
 		n = t.new[name]
 	}
+	var labels *os.File // the new default, whose xattrs stay
+	if t.new[name].kind == kindFile {
+		var err error
+		if labels, err = t.next.open(name); err != nil {
+			return err
+		}
+		defer labels.Close()
+	}
 	if err := removeAt(t.next, name); err != nil && !os.IsNotExist(err) {
 		return err
 	}
@@ -184,19 +195,11 @@ func (c copier) writeAccount(t threeEtc, name string, text []byte) error {
 	if _, err := f.Write(text); err != nil {
 		return err
 	}
-	if t.new[name].kind != kindFile {
-		return c.dress(f, nil, n)
-	}
-	labels, err := t.newDir.open(name)
-	if err != nil {
-		return err
-	}
-	defer labels.Close()
 	return c.dress(f, labels, n)
 }
 
-func readAt(d dir, name string) ([]byte, error) {
-	f, err := d.open(name)
+func readAll(d opener, name string) ([]byte, error) {
+	f, err := d.openPath(name)
 	if err != nil {
 		return nil, err
 	}
@@ -206,7 +209,7 @@ func readAt(d dir, name string) ([]byte, error) {
 		return nil, err
 	}
 	if len(data) > maxAccountBytes {
-		return nil, fmt.Errorf("read %s: more than %d bytes", f.Name(), maxAccountBytes)
+		return nil, fmt.Errorf("read %s: more than %d bytes", name, maxAccountBytes)
 	}
 	return data, nil
 }

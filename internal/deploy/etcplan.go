@@ -32,8 +32,7 @@ const (
 //	source  ostree src/libostree/ostree-sysroot-deploy.c, merge_configuration_from; one difference: the attributes of a
 //	        directory that were changed here are kept
 func planEtc(t threeEtc, r *Report) ([]step, error) {
-	old, local, new := &finder{dir: t.oldDir}, &finder{dir: t.localDir}, &finder{dir: t.newDir}
-	defer old.close()
+	old, local, new := t.oldFiles, &finder{dir: t.localDir}, &finder{dir: t.next}
 	defer local.close()
 	defer new.close()
 	var steps []step
@@ -102,7 +101,7 @@ func planEtc(t threeEtc, r *Report) ([]step, error) {
 }
 
 // same is sameNode where both sides are there, else false.
-func same(both bool, p string, a, b node, da, db *finder) (bool, error) {
+func same(both bool, p string, a, b node, da, db opener) (bool, error) {
 	if !both {
 		return false, nil
 	}

@@ -142,7 +142,7 @@ func (g *Guest) surplus(rule Rule, now time.Time) ([]int, error) {
 	for i := len(all) - 1; i >= 0; i-- {
 		d := all[i]
 		switch {
-		case d.Current, d.Pinned, d.Running, d.Staged && !d.Stale, d.ID == origin && origin != 0 && wanted:
+		case d.Current, d.Pinned, d.Running(), d.Staged && !d.Stale, d.ID == origin && origin != 0 && wanted:
 		case d.Damaged != "": // perhaps it was pinned; delete NAME ID takes it
 		case keep > 0:
 			keep--

@@ -136,15 +136,15 @@ type Deployment struct {
 	BaseCommit string // hex; empty if unknown
 	From       int    // number of the deployment that was current when this was made; 0 = none
 	Current    bool
-	Running    bool
 	Staged     bool   // made to become current later, by Finalize
 	Stale      bool   // staged, and the guest changed since: Finalize refuses it
 	Kind       Kind   // Checkout or Composefs
 	Why        string // why it is of that kind
 	Sealed     bool   // of kind Composefs: the kernel verifies each file with fs-verity
-	Damaged    string // why its record can not be read: then only ID, Current and Running are known; "" = it can
+	Damaged    string // why its record can not be read: then only ID, Current and whether it runs are known; "" = it can
 
 	dir     string
+	running func() bool
 	images  []imageRecord
 	objects []string // folders of the repository's objects
 }
@@ -265,7 +265,7 @@ func (g *Guest) Deployments() ([]Deployment, error) {
 		return nil, err
 	}
 	var out []Deployment
-	used := inUse()
+	used := inUseWhenAsked()
 	for _, id := range ids {
 		d, err := g.deployment(id, used)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -283,9 +283,9 @@ func (g *Guest) Deployments() ([]Deployment, error) {
 // Deployment returns one deployment.
 //
 //	errors  *NotFoundError
-func (g *Guest) Deployment(id int) (*Deployment, error) { return g.deployment(id, inUse()) }
+func (g *Guest) Deployment(id int) (*Deployment, error) { return g.deployment(id, inUseWhenAsked()) }
 
-func (g *Guest) deployment(id int, used roots) (*Deployment, error) {
+func (g *Guest) deployment(id int, used func() roots) (*Deployment, error) {
 	d := g.state(id, used)
 	data, err := readLimited(filepath.Join(d.dir, "deployment.json"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -320,13 +320,17 @@ func (g *Guest) deployment(id int, used roots) (*Deployment, error) {
 }
 
 // state is what is known of a deployment without its record.
-func (g *Guest) state(id int, used roots) *Deployment {
+func (g *Guest) state(id int, used func() roots) *Deployment {
 	d := &Deployment{ID: id, dir: filepath.Join(g.deploymentsDir(), strconv.Itoa(id))}
 	current, err := g.currentID()
 	d.Current = err == nil && current == id
-	d.Running = locked(d.RunLock()) || used.uses(g.name, *d)
+	d.running = func() bool { return locked(d.RunLock()) || used().uses(g.name, *d) }
 	return d
 }
+
+// Running tells whether somebody uses the deployment, as far as this process may see. Those that Deployments gave
+// together are looked at together, when the first of them is asked.
+func (d Deployment) Running() bool { return d.running != nil && d.running() }
 
 // hidden adds an error to match without its text.
 type hidden struct{ error }
@@ -376,7 +380,7 @@ func (g *Guest) RemoveDeployment(ctx context.Context, id int) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	d := g.state(id, inUse())
+	d := g.state(id, inUseWhenAsked())
 	if _, err := os.Lstat(d.dir); err != nil {
 		_, err := g.Deployment(id)
 		return err
@@ -384,7 +388,7 @@ func (g *Guest) RemoveDeployment(ctx context.Context, id int) error {
 	switch {
 	case d.Current:
 		return fmt.Errorf("remove deployment %d of guest %s: it is the current one", id, g.name)
-	case d.Running:
+	case d.Running():
 		return fmt.Errorf("remove deployment %d of guest %s: %w", id, g.name, ErrRunning)
 	}
 	return g.remove(id)

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -45,6 +46,9 @@ func inUse() roots {
 	r.addMounts("/proc/self/mountinfo")
 	return r
 }
+
+// inUseWhenAsked looks once, when it is asked first.
+func inUseWhenAsked() func() roots { return sync.OnceValue(inUse) }
 
 // addMounts takes a mount namespace's mounts. Of a deployment of images every place where it is mounted has its name.
 func (r *roots) addMounts(table string) {

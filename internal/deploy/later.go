@@ -56,7 +56,7 @@ func (g *Guest) Finalize(ctx context.Context, before func() error) (Report, erro
 	if d == nil || d.Stale {
 		return r, &NotFoundError{What: fmt.Sprintf("guest %s: staged deployment", g.name)}
 	}
-	if d.Running {
+	if d.Running() {
 		return r, fmt.Errorf("finalize deployment %d of guest %s: %w", d.ID, g.name, ErrRunning)
 	}
 	from, err := g.Current()
@@ -70,12 +70,7 @@ func (g *Guest) Finalize(ctx context.Context, before func() error) (Report, erro
 	if err := os.RemoveAll(etc); err != nil {
 		return r, err
 	}
-	tree, err := d.openDir()
-	if err != nil {
-		return r, err
-	}
-	defer tree.Close()
-	if err := g.store.copier().makeEtc(tree, d.Root(), from, &r); err != nil {
+	if err := g.store.makeEtc(ctx, d.Commit, d.Root(), from, &r); err != nil {
 		return r, fmt.Errorf("finalize deployment %d of guest %s: %w", d.ID, g.name, err)
 	}
 	if err := durable.SyncFS(d.dir); err != nil {
@@ -84,7 +79,7 @@ func (g *Guest) Finalize(ctx context.Context, before func() error) (Report, erro
 	if err := before(); err != nil {
 		return r, fmt.Errorf("finalize deployment %d of guest %s: %w", d.ID, g.name, err)
 	}
-	if r.VarFilled, err = g.store.fillVar(tree, g.VarDir(), true); err != nil {
+	if r.VarFilled, err = g.store.fillVar(d.Commit, d.openDir, g.VarDir(), true); err != nil {
 		return r, fmt.Errorf("finalize deployment %d of guest %s: fill /var: %w", d.ID, g.name, err)
 	}
 	if err := g.SetCurrent(ctx, d.ID); err != nil {

@@ -93,9 +93,6 @@ func (st *Staged) openDir() (dir, error) {
 		return dir{}, err
 	}
 	if m == nil {
-		if err := defaultsOfEtc(st.Root()); err != nil {
-			return dir{}, err
-		}
 		return openDir(st.Root())
 	}
 	f, err := m.Open()
@@ -141,12 +138,12 @@ func (st *Staged) finish(ctx context.Context, f Final, r *Report) error {
 	if _, err := os.Lstat(st.Root()); err != nil {
 		return err
 	}
-	tree, err := st.openDir()
-	if err != nil {
-		return err
+	if st.images == nil {
+		if err := defaultsOfEtc(st.Root()); err != nil {
+			return err
+		}
 	}
-	defer tree.Close()
-	if err := g.store.copier().makeEtc(tree, st.Root(), f.MergeFrom, r); err != nil {
+	if err := g.store.makeEtc(ctx, f.Commit, st.Root(), f.MergeFrom, r); err != nil {
 		return err
 	}
 	if err := st.write(f); err != nil {
@@ -157,7 +154,7 @@ func (st *Staged) finish(ctx context.Context, f Final, r *Report) error {
 	}
 	first := f.MergeFrom == nil && !f.Later
 	if first { // nobody knows this guest yet, nor its /var: one sync is enough for all
-		if err := st.fillVar(tree, r, false); err != nil {
+		if err := st.fillVar(f.Commit, r, false); err != nil {
 			return err
 		}
 	}
@@ -170,15 +167,15 @@ func (st *Staged) finish(ctx context.Context, f Final, r *Report) error {
 		}
 	}
 	if !f.Later && !first {
-		if err := st.fillVar(tree, r, true); err != nil {
+		if err := st.fillVar(f.Commit, r, true); err != nil {
 			return err
 		}
 	}
 	return st.publish(f)
 }
 
-func (st *Staged) fillVar(tree dir, r *Report, synced bool) error {
-	filled, err := st.guest.store.fillVar(tree, st.guest.VarDir(), synced)
+func (st *Staged) fillVar(commit ostree.Checksum, r *Report, synced bool) error {
+	filled, err := st.guest.store.fillVar(commit, st.openDir, st.guest.VarDir(), synced)
 	r.VarFilled = filled
 	if err != nil {
 		return fmt.Errorf("fill /var: %w", err)

@@ -203,7 +203,7 @@ func (s *Store) DeleteGuest(ctx context.Context, name string) error {
 		return err
 	}
 	for _, d := range all {
-		if d.Running {
+		if d.Running() {
 			return fmt.Errorf("delete guest %s: deployment %d: %w", name, d.ID, ErrRunning)
 		}
 	}

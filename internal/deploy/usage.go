@@ -8,23 +8,19 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"grove/internal/ostree"
+	"grove/internal/repo"
 )
 
 // Usage is the room that a deployment takes on disk, in bytes.
 type Usage struct {
 	Unique int64 `json:"unique"` // what goes with it: its own files, and objects that nothing else holds but the package cache
 	Shared int64 `json:"shared"` // objects that other deployments, or other refs, hold too
-}
-
-// holding is what one holder keeps in the repo.
-type holding struct {
-	commits []ostree.Checksum
-	objects map[objectID]bool
 }
 
 type objectID struct {
@@ -36,31 +32,38 @@ type objectID struct {
 //
 //	errors  ostree.ErrCorrupt, repo.ErrNotFound where objects are damaged or missing
 func (s *Store) Usage(ctx context.Context, deployments []string) (map[string]Usage, error) {
-	held, err := s.holdings(ctx)
+	held, err := s.holdings()
 	if err != nil {
 		return nil, err
 	}
-	count := map[objectID]int{}
-	for _, h := range held {
-		for o := range h.objects {
-			count[o]++
-		}
+	names := sortedKeys(held)
+	var commits [][]ostree.Checksum
+	for _, n := range names {
+		commits = append(commits, held[n])
 	}
-	sizes := s.sizes()
+	size := s.sizes()
+	unique := map[string]int64{}
+	err = s.repo.Owners(ctx, commits, func(t ostree.ObjectType, c ostree.Checksum, holder int) {
+		if holder != repo.Several {
+			unique[names[holder]] += size(objectID{t, c})
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	whole := map[string]int64{} // of all objects, by the commits that need them
 	out := map[string]Usage{}
 	for _, d := range deployments {
-		var u Usage
-		if h := held[d]; h != nil {
-			for o := range h.objects {
-				if count[o] == 1 {
-					u.Unique += sizes(o)
-				} else {
-					u.Shared += sizes(o)
-				}
+		key := fmt.Sprint(held[d])
+		if _, known := whole[key]; !known {
+			var sum int64
+			err := s.repo.Reach(ctx, held[d], func(t ostree.ObjectType, c ostree.Checksum) { sum += size(objectID{t, c}) })
+			if err != nil {
+				return nil, fmt.Errorf("what %s holds: %w", d, err)
 			}
+			whole[key] = sum
 		}
-		u.Unique += s.folderBytes(d)
-		out[d] = u
+		out[d] = Usage{Unique: unique[d] + s.folderBytes(d), Shared: whole[key] - unique[d]}
 	}
 	return out, nil
 }
@@ -68,43 +71,38 @@ func (s *Store) Usage(ctx context.Context, deployments []string) (map[string]Usa
 // frees says what each of the deployments frees when they are removed in this order: an object that several of them
 // hold, and nobody else, goes with the last.
 func (s *Store) frees(ctx context.Context, deployments []string) (map[string]int64, error) {
-	held, err := s.holdings(ctx)
+	held, err := s.holdings()
 	if err != nil {
 		return nil, err
 	}
-	last := map[objectID]string{}
-	out := map[string]int64{}
-	for _, d := range deployments {
-		out[d] = s.folderBytes(d)
-		if h := held[d]; h != nil {
-			for o := range h.objects {
-				last[o] = d
+	reached, size := s.repo.NewReached(), s.sizes()
+	for _, holder := range sortedKeys(held) {
+		if !slices.Contains(deployments, holder) {
+			if err := reached.Add(ctx, held[holder], nil); err != nil {
+				return nil, fmt.Errorf("what %q holds: %w", holder, err)
 			}
 		}
 	}
-	for holder, h := range held {
-		if _, goes := out[holder]; goes {
-			continue
+	out := map[string]int64{}
+	for _, d := range slices.Backward(deployments) {
+		sum := s.folderBytes(d)
+		err := reached.Add(ctx, held[d], func(t ostree.ObjectType, c ostree.Checksum) { sum += size(objectID{t, c}) })
+		if err != nil {
+			return nil, fmt.Errorf("what %s holds: %w", d, err)
 		}
-		for o := range h.objects {
-			delete(last, o)
-		}
-	}
-	sizes := s.sizes()
-	for o, d := range last {
-		out[d] += sizes(o)
+		out[d] = sum
 	}
 	return out, nil
 }
 
-// holdings are the objects that each deployment holds, by NAME/ID, and under "" those that other refs do. The package
+// holdings are the commits that each deployment holds, by NAME/ID, and under "" those that other refs do. The package
 // cache counts for nobody.
-func (s *Store) holdings(ctx context.Context) (map[string]*holding, error) {
+func (s *Store) holdings() (map[string][]ostree.Checksum, error) {
 	refs, err := s.repo.Refs("")
 	if err != nil {
 		return nil, err
 	}
-	out := map[string]*holding{}
+	out := map[string][]ostree.Checksum{}
 	for _, r := range sortedKeys(refs) {
 		if strings.HasPrefix(r, packageRefs) {
 			continue
@@ -113,18 +111,7 @@ func (s *Store) holdings(ctx context.Context) (map[string]*holding, error) {
 		if name, id, ok := parseRef(r); ok {
 			holder = fmt.Sprintf("%s/%d", name, id)
 		}
-		h := out[holder]
-		if h == nil {
-			h = &holding{objects: map[objectID]bool{}}
-			out[holder] = h
-		}
-		h.commits = append(h.commits, refs[r])
-	}
-	for holder, h := range out {
-		err := s.repo.Reach(ctx, h.commits, func(t ostree.ObjectType, c ostree.Checksum) { h.objects[objectID{t, c}] = true })
-		if err != nil {
-			return nil, fmt.Errorf("what %q holds: %w", holder, err)
-		}
+		out[holder] = append(out[holder], refs[r])
 	}
 	return out, nil
 }

@@ -14,6 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"grove/internal/durable"
+	"grove/internal/ostree"
+	"grove/internal/tree"
 )
 
 // fillTmp is the name under which an entry of /var is made before it gets its own. One that a kill left is removed by
@@ -24,11 +26,19 @@ func (s *Store) copier() copier { return copier{owners: s.o.AsRoot && os.Geteuid
 
 // fillVar brings into /var what the tree's factory has and /var lacks. Nothing that is there is changed, and no link
 // that lies there is followed: /var belongs to the guest, who may be hostile and at work meanwhile. Without synced the
-// caller brings all of it to disk.
+// caller brings all of it to disk. The tree is opened only where /var lacks something of the commit's.
 //
 //	shape   the paths of what was made, sorted; of a new directory with its content each entry
-func (s *Store) fillVar(tree dir, varDir string, synced bool) ([]string, error) {
-	factory, err := tree.walkTo("usr/share/factory/var")
+func (s *Store) fillVar(commit ostree.Checksum, open func() (dir, error), varDir string, synced bool) ([]string, error) {
+	if full, err := s.hasAll(commit, varDir); err != nil || full {
+		return nil, err
+	}
+	from, err := open()
+	if err != nil {
+		return nil, err
+	}
+	defer from.Close()
+	factory, err := from.walkTo(factoryVar)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -45,6 +55,58 @@ func (s *Store) fillVar(tree dir, varDir string, synced bool) ([]string, error) 
 	err = f.fill(factory, to, "", 0)
 	sort.Strings(f.made)
 	return f.made, err
+}
+
+// factoryVar is where a tree has what belongs into /var.
+const factoryVar = "usr/share/factory/var"
+
+// hasAll tells whether /var has an entry for each that the commit's factory has, or something in its way.
+func (s *Store) hasAll(commit ostree.Checksum, varDir string) (bool, error) {
+	t, _, err := s.repo.Tree(commit)
+	if err != nil {
+		return false, err
+	}
+	if e, ok, err := t.Lookup(factoryVar); err != nil || !ok || !e.Dir {
+		return err == nil, err
+	}
+	if t, err = t.Sub(factoryVar); err != nil {
+		return false, err
+	}
+	at, err := openDir(varDir)
+	if err != nil {
+		return false, err
+	}
+	defer at.Close()
+	return hasAllOf(t, at, "")
+}
+
+func hasAllOf(t *tree.Tree, at dir, p string) (bool, error) {
+	list, err := t.ReadDir(p)
+	if err != nil {
+		return false, err
+	}
+	for _, e := range list {
+		n, err := at.stat(e.Name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		if !e.Dir || n.kind != kindDir {
+			continue
+		}
+		sub, err := at.sub(e.Name)
+		if err != nil {
+			return false, nil // exchanged meanwhile: the filling looks again
+		}
+		all, err := hasAllOf(t, sub, path.Join(p, e.Name))
+		sub.Close()
+		if err != nil || !all {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 type filler struct {

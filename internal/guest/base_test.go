@@ -58,7 +58,7 @@ func edited(t testing.TB, e guest.Env, from, to string, change func(put func(pat
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Tree, c.Meta, c.Subject = root.Tree, root.Meta, to
+	c.Tree, c.Meta, c.Subject, c.Metadata = root.Tree, root.Meta, to, nil // which speaks of the packages of before
 	if sum, err = tx.PutCommit(c); err == nil {
 		if err = tx.SetRef(to, sum); err == nil {
 			err = tx.Commit()

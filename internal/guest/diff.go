@@ -85,8 +85,7 @@ func ownDir(root, place string) (string, bool) {
 // packageDiff compares the staged deployment with the current one; that of a new guest with its base. It counts
 // what is installed.
 func (e Env) packageDiff(cur *deploy.Deployment, commit ostree.Checksum, l manifest.Lock) (PackageDiff, int, error) {
-	headers, err := e.headersIn(commit)
-	now := nevras(headers)
+	now, err := e.installedIn(commit)
 	if err != nil {
 		return PackageDiff{}, 0, err
 	}
@@ -225,7 +224,7 @@ func Compare(e Env, name string, from, to int) (Diff, error) {
 		return d, err
 	}
 	d.Files = fileChanges(changes)
-	etc, err := deploy.EtcDiff(*b)
+	etc, err := e.Store.EtcDiff(*b)
 	if err != nil {
 		return d, err
 	}

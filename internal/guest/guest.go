@@ -18,6 +18,8 @@ import (
 	"grove/internal/fetch"
 	"grove/internal/machine"
 	"grove/internal/manifest"
+	"grove/internal/ostree"
+	"grove/internal/rpm"
 	"grove/internal/solve"
 )
 
@@ -34,6 +36,8 @@ type Env struct {
 	HookDir  string                                  // of the host's hooks; "" = none but each guest's own
 	Solve    func(solve.Request) (solve.Plan, error) // nil = in this process
 	Progress func(compose.Event)
+
+	seen map[ostree.Checksum][]rpm.NEVRA // packages by commit, for who looks at many guests; nil = not remembered
 }
 
 // Options of one change.

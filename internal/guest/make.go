@@ -136,7 +136,7 @@ func layOut(ctx context.Context, st *deploy.Staged, base, commit ostree.Checksum
 
 // dropStaged removes a deployment that was staged, in whose place another is now.
 func dropStaged(ctx context.Context, g *deploy.Guest, d *deploy.Deployment) error {
-	if d == nil || d.Pinned || d.Running {
+	if d == nil || d.Pinned || d.Running() {
 		return nil
 	}
 	return g.RemoveDeployment(ctx, d.ID)

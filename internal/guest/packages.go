@@ -27,7 +27,34 @@ func (e Env) headers(d deploy.Deployment) ([]*rpm.Header, error) {
 
 // installed names the packages of a deployment.
 func (e Env) installed(d deploy.Deployment) ([]rpm.NEVRA, error) {
-	h, err := e.headers(d)
+	known, ok := e.seen[d.Commit]
+	if ok && d.Kind == deploy.Composefs {
+		return known, nil
+	}
+	var names []rpm.NEVRA
+	var err error
+	if d.Kind == deploy.Composefs {
+		names, err = e.installedIn(d.Commit)
+	} else {
+		var h []*rpm.Header
+		h, err = installedHeaders(d.Root())
+		names = nevras(h)
+	}
+	if err == nil && e.seen != nil {
+		e.seen[d.Commit] = names
+	}
+	return names, err
+}
+
+// installedIn names the packages of a commit: those that it says it has, else those in its rpmdb.
+func (e Env) installedIn(c ostree.Checksum) ([]rpm.NEVRA, error) {
+	if v, err := e.Store.Repo().Commit(c); err == nil {
+		if names, ok := compose.Installed(v); ok {
+			sort.Slice(names, func(i, j int) bool { return names[i].String() < names[j].String() })
+			return names, nil
+		}
+	}
+	h, err := e.headersIn(c)
 	return nevras(h), err
 }
 
@@ -76,7 +103,9 @@ func (e Env) headersIn(c ostree.Checksum) ([]*rpm.Header, error) {
 func nevras(headers []*rpm.Header) []rpm.NEVRA {
 	out := make([]rpm.NEVRA, 0, len(headers))
 	for _, h := range headers {
-		out = append(out, h.NEVRA())
+		if n := h.NEVRA(); n.Name != compose.KeyPackage {
+			out = append(out, n)
+		}
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].String() < out[j].String() })
 	return out

@@ -54,7 +54,7 @@ func Search(ctx context.Context, e Env, name string, words []string, o SearchOpt
 	if _, err := rpmmd.ApplyModules(all, s.state, compose.HostArch()); err != nil {
 		firstErr = errors.Join(firstErr, err) // then packages of all streams are shown
 	}
-	have, err := e.installedIn(name)
+	have, err := e.installedOf(name)
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +127,7 @@ func (e Env) sourcesOf(ctx context.Context, name string) (out loaded, err error)
 	return out, nil
 }
 
-func (e Env) installedIn(name string) (map[string]bool, error) {
+func (e Env) installedOf(name string) (map[string]bool, error) {
 	g, err := e.Store.Guest(name)
 	if err != nil {
 		return nil, err

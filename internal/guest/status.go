@@ -61,6 +61,7 @@ func List(e Env) ([]Status, error) {
 	if err != nil {
 		return nil, err
 	}
+	e.seen = map[ostree.Checksum][]rpm.NEVRA{}
 	out := make([]Status, 0, len(names))
 	for _, n := range names {
 		s, err := StatusOf(e, n)
@@ -168,7 +169,7 @@ func RuleOf(e Env, name string) (deploy.Rule, error) {
 func (e Env) describe(d deploy.Deployment) Deployment {
 	out := Deployment{
 		ID: d.ID, Commit: d.Commit.String(), Version: d.Version, Created: d.Created.UTC().Truncate(time.Second), Current: d.Current,
-		Pinned: d.Pinned, Running: d.Running, Staged: d.Staged && !d.Stale, BaseRef: d.BaseRef, Layered: []string{}, Damaged: d.Damaged,
+		Pinned: d.Pinned, Running: d.Running(), Staged: d.Staged && !d.Stale, BaseRef: d.BaseRef, Layered: []string{}, Damaged: d.Damaged,
 		Kind: string(d.Kind), Why: d.Why, Sealed: d.Sealed,
 	}
 	if d.Damaged != "" {

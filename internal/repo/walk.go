@@ -62,6 +62,20 @@ type reach struct {
 	has func(o object) bool
 	// missing is told each object that can not be read, and what names it; its error ends the walk.
 	missing func(o, of object, err error) error
+	// found, if set, is told each object as it is marked.
+	found func(t ostree.ObjectType, c ostree.Checksum)
+}
+
+// mark marks an object and reports whether it was not yet.
+func (w *reach) mark(o object) bool {
+	if w.seen[o] {
+		return false
+	}
+	w.seen[o] = true
+	if w.found != nil {
+		w.found(o.t, o.c)
+	}
+	return true
 }
 
 func (w *reach) from() tree.Source {
@@ -73,7 +87,7 @@ func (w *reach) from() tree.Source {
 
 func (w *reach) commit(c ostree.Checksum, v ostree.Commit) error {
 	of := object{ostree.TypeCommit, c}
-	w.seen[object{ostree.TypeDirMeta, v.Meta}] = true
+	w.mark(object{ostree.TypeDirMeta, v.Meta})
 	if err := w.metaOf(v.Meta, of); err != nil {
 		return err
 	}
@@ -89,10 +103,9 @@ func (w *reach) metaOf(c ostree.Checksum, of object) error {
 
 func (w *reach) tree(c ostree.Checksum, of object, depth int) error {
 	o := object{ostree.TypeDirTree, c}
-	if w.seen[o] {
+	if !w.mark(o) {
 		return nil
 	}
-	w.seen[o] = true
 	if depth > maxDepth {
 		return w.missing(o, of, fmt.Errorf("directories nest deeper than %d: %w", maxDepth, ostree.ErrCorrupt))
 	}
@@ -102,19 +115,14 @@ func (w *reach) tree(c ostree.Checksum, of object, depth int) error {
 	}
 	for _, f := range t.Files {
 		fo := object{ostree.TypeFile, f.Checksum}
-		if w.seen[fo] {
-			continue
-		}
-		w.seen[fo] = true
-		if w.has != nil && !w.has(fo) {
+		if w.mark(fo) && w.has != nil && !w.has(fo) {
 			if err := w.missing(fo, o, fmt.Errorf("object %s: %w", fo, ErrNotFound)); err != nil {
 				return err
 			}
 		}
 	}
 	for _, d := range t.Dirs {
-		if mo := (object{ostree.TypeDirMeta, d.Meta}); !w.seen[mo] {
-			w.seen[mo] = true
+		if mo := (object{ostree.TypeDirMeta, d.Meta}); w.mark(mo) {
 			if err := w.metaOf(d.Meta, o); err != nil {
 				return err
 			}
@@ -127,27 +135,38 @@ func (w *reach) tree(c ostree.Checksum, of object, depth int) error {
 }
 
 // Reach tells f every object that the commits and what they hold consist of, each once, but not their parents. What a
-// commit lacks that is marked as partial is left out.
+// commit lacks that is marked as partial is left out. After an error f may have been told some of them.
 //
 //	errors  ErrNotFound, ostree.ErrCorrupt
 func (r *Repo) Reach(ctx context.Context, commits []ostree.Checksum, f func(t ostree.ObjectType, c ostree.Checksum)) error {
-	w := &reach{r: r, seen: map[object]bool{}}
+	return r.NewReached().Add(ctx, commits, f)
+}
+
+// Reached are the objects that some commits need.
+type Reached struct{ w reach }
+
+// NewReached is the set of no commit.
+func (r *Repo) NewReached() *Reached { return &Reached{reach{r: r, seen: map[object]bool{}}} }
+
+// Add adds what more commits need, and tells f, which may be nil, of each object that is new. What is reached already
+// is not looked at again. Else it is as Repo.Reach.
+func (s *Reached) Add(ctx context.Context, commits []ostree.Checksum, f func(t ostree.ObjectType, c ostree.Checksum)) error {
+	w := &s.w
+	w.found = f
 	for _, c := range commits {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		w.missing = func(_, _ object, err error) error {
-			if r.IsPartial(c) {
+			if w.r.IsPartial(c) {
 				return nil
 			}
 			return err
 		}
-		o := object{ostree.TypeCommit, c}
-		if w.seen[o] {
+		if !w.mark(object{ostree.TypeCommit, c}) {
 			continue
 		}
-		w.seen[o] = true
-		v, err := r.Commit(c)
+		v, err := w.r.Commit(c)
 		if err == nil {
 			err = w.commit(c, v)
 		}
@@ -155,8 +174,85 @@ func (r *Repo) Reach(ctx context.Context, commits []ostree.Checksum, f func(t os
 			return fmt.Errorf("commit %s: %w", c, err)
 		}
 	}
-	for o := range w.seen {
-		f(o.t, o.c)
+	return nil
+}
+
+// Several is what Owners tells of an object that more than one holder needs.
+const Several = -1
+
+// Owners tells f of each object that the holders' commits need which of the holders it is that needs it, by its index,
+// or Several. Trees that holders have in common are walked twice at most, however many those are.
+//
+//	errors  ErrNotFound, ostree.ErrCorrupt
+func (r *Repo) Owners(ctx context.Context, holders [][]ostree.Checksum, f func(t ostree.ObjectType, c ostree.Checksum, holder int)) error {
+	o := owners{r: r, of: map[object]int{}}
+	for i, commits := range holders {
+		for _, c := range commits {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if !o.mark(object{ostree.TypeCommit, c}, i) {
+				continue
+			}
+			v, err := r.Commit(c)
+			if err == nil {
+				o.mark(object{ostree.TypeDirMeta, v.Meta}, i)
+				o.partial = r.IsPartial(c)
+				err = o.tree(v.Tree, i, 0)
+			}
+			if err != nil {
+				return fmt.Errorf("commit %s: %w", c, err)
+			}
+		}
+	}
+	for b, i := range o.of {
+		f(b.t, b.c, i)
+	}
+	return nil
+}
+
+type owners struct {
+	r       *Repo
+	of      map[object]int
+	partial bool
+}
+
+// mark notes that a holder needs an object, and reports whether that is news for what lies below.
+func (o *owners) mark(b object, holder int) bool {
+	is, known := o.of[b]
+	switch {
+	case !known:
+		o.of[b] = holder
+	case is == holder || is == Several:
+		return false
+	default:
+		o.of[b] = Several
+	}
+	return true
+}
+
+func (o *owners) tree(c ostree.Checksum, holder, depth int) error {
+	if !o.mark(object{ostree.TypeDirTree, c}, holder) {
+		return nil
+	}
+	if depth > maxDepth {
+		return fmt.Errorf("directories nest deeper than %d: %w", maxDepth, ostree.ErrCorrupt)
+	}
+	t, err := o.r.DirTree(c)
+	if errors.Is(err, ErrNotFound) && o.partial {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, f := range t.Files {
+		o.mark(object{ostree.TypeFile, f.Checksum}, holder)
+	}
+	for _, d := range t.Dirs {
+		o.mark(object{ostree.TypeDirMeta, d.Meta}, holder)
+		if err := o.tree(d.Tree, holder, depth+1); err != nil {
+			return err
+		}
 	}
 	return nil
 }
