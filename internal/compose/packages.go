@@ -26,6 +26,7 @@ import (
 	"grove/internal/repo"
 	"grove/internal/rpm"
 	"grove/internal/rpmmd"
+	"grove/internal/solve"
 )
 
 // maxPackageBytes bounds one package file; the largest that distributions ship are near 4 GB.
@@ -103,6 +104,12 @@ func InspectLocal(path string) (manifest.LocalPackage, error) {
 		return manifest.LocalPackage{}, err
 	}
 	return manifest.LocalPackage{NEVRA: p.Header.NEVRA().String(), SHA256: hex.EncodeToString(h.Sum(nil))}, nil
+}
+
+// StandsBeside tells whether a package file is of a kind of which several versions may be there together (solve.StandsBeside).
+func StandsBeside(path string) (bool, error) {
+	m, err := localMeta(path, "")
+	return err == nil && solve.StandsBeside(m), err
 }
 
 func localMeta(path, sum string) (rpm.Meta, error) {

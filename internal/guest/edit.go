@@ -20,6 +20,8 @@ type Specs struct {
 	Names []string // names, NEVRAs, provides, paths, @groups
 	Local []manifest.LocalPackage
 	Files []string // the package files of Local
+
+	beside map[string]bool // nevra of those of Local that stand beside other versions
 }
 
 // ParseSpecs tells package files from names: a word that ends in .rpm names a file here. What a URL names has been
@@ -39,6 +41,16 @@ func ParseSpecs(words []string) (Specs, error) {
 			return s, err
 		}
 		s.Local, s.Files = append(s.Local, l), append(s.Files, w)
+		beside, err := compose.StandsBeside(w)
+		if err != nil {
+			return s, err
+		}
+		if beside {
+			if s.beside == nil {
+				s.beside = map[string]bool{}
+			}
+			s.beside[l.NEVRA] = true
+		}
 	}
 	return s, nil
 }
@@ -86,6 +98,10 @@ func (x Edits) apply(m *manifest.Manifest) error {
 	}
 	m.Packages = add(m.Packages, x.Install.Names)
 	for _, l := range x.Install.Local {
+		if x.Install.beside[l.NEVRA] {
+			m.LocalPackages = append(slices.DeleteFunc(slices.Clone(m.LocalPackages), func(o manifest.LocalPackage) bool { return o.NEVRA == l.NEVRA }), l)
+			continue
+		}
 		m.LocalPackages = replaceLocal(m.LocalPackages, l)
 	}
 	for _, w := range x.Remove { // the last word on a package counts

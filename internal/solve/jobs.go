@@ -18,6 +18,11 @@ var installOnly = []string{
 	"kernel", "kernel-PAE", "installonlypkg(kernel)", "installonlypkg(kernel-module)", "installonlypkg(vm)", "multiversion(kernel)",
 }
 
+// StandsBeside tells whether a package is one of those of which several versions may be there together, as kernels are.
+func StandsBeside(m rpm.Meta) bool {
+	return slices.ContainsFunc(m.Provides, func(d rpm.Dep) bool { return slices.Contains(installOnly, d.Name) })
+}
+
 // What libsolv shall do.
 //
 //	source  libsolv src/solver.h, SOLVER_*
