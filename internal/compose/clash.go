@@ -218,8 +218,11 @@ func (c *clash) noteBase(at string, now claim) error {
 
 // againstBase compares with the files of the base's packages that stay.
 func (c *clash) againstBase() error {
-	owned := map[string]bool{}
+	owned, names := map[string]bool{}, baseNames(c.inBase)
 	for _, h := range c.b.remaining() {
+		if !mayHave(h, names) {
+			continue
+		}
 		algo, err := h.DigestAlgo(rpm.TagFileDigestAlgo)
 		if err != nil {
 			return fmt.Errorf("files of %s: %w", h.NEVRA(), err)

@@ -3,8 +3,10 @@
 package compose
 
 import (
+	"path"
 	"slices"
 
+	"grove/internal/importer"
 	"grove/internal/ostree"
 	"grove/internal/rpm"
 	"grove/internal/tree"
@@ -183,7 +185,11 @@ func (b *build) meeting(before *tree.Tree) (map[string]ownedFile, error) {
 // ownersOf are the files of installed packages, those that go among them, at the given places.
 func (b *build) ownersOf(places map[string]ownedFile) (map[string][]ownedFile, error) {
 	out := map[string][]ownedFile{}
+	names := baseNames(places)
 	for _, h := range b.base.headers {
+		if !mayHave(h, names) {
+			continue
+		}
 		algo, err := h.DigestAlgo(rpm.TagFileDigestAlgo)
 		if err != nil {
 			return nil, err
@@ -198,6 +204,27 @@ func (b *build) ownersOf(places map[string]ownedFile) (map[string][]ownedFile, e
 		}
 	}
 	return out, nil
+}
+
+// otherNames are the directories that have another name in a tree than in packages.
+var otherNames = map[string]string{factory + "/roothome": "root", importer.AlternativesState: "alternatives"}
+
+// baseNames are the last parts of paths of a tree, as packages have them.
+func baseNames[V any](paths map[string]V) map[string]bool {
+	out := make(map[string]bool, len(paths))
+	for p := range paths {
+		out[path.Base(p)] = true
+		if other := otherNames[p]; other != "" {
+			out[other] = true
+		}
+	}
+	return out
+}
+
+// mayHave is false for a package that has no file of these names: reading all its files is not needed to know that it has none of the
+// paths.
+func mayHave(h *rpm.Header, names map[string]bool) bool {
+	return !h.Has(rpm.TagBasenames) || slices.ContainsFunc(h.Strings(rpm.TagBasenames), func(n string) bool { return names[n] })
 }
 
 // onDisk looks a path up in a tree.

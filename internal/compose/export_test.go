@@ -91,3 +91,6 @@ func LockFits(l manifest.Lock, arch string, base *ostree.Checksum) error {
 	}
 	return b.lockFits()
 }
+
+// BaseNames is how packages may call what lies at paths of a tree.
+func BaseNames(paths map[string]bool) map[string]bool { return baseNames(paths) }

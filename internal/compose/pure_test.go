@@ -4,6 +4,7 @@ package compose_test
 
 import (
 	"fmt"
+	"path"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"grove/internal/accounts"
 	"grove/internal/compose"
 	"grove/internal/gvariant"
+	"grove/internal/importer"
 	"grove/internal/manifest"
 	"grove/internal/ostree"
 	"grove/internal/rpm"
@@ -430,5 +432,16 @@ func TestBaseSources(t *testing.T) {
 	odd := ostree.Commit{Metadata: gvariant.Dict{{Key: compose.KeySources, Value: gvariant.Uint32(1)}}}
 	if got := compose.BaseSources(odd); len(got) != 0 {
 		t.Errorf("got %v", got)
+	}
+}
+
+// Whatever place a path of a package comes to in a tree, its name leads back to the package.
+func TestBaseNames(t *testing.T) {
+	for _, p := range []string{"/etc/a", "/usr/bin/a", "/bin/a", "/root", "/root/a", "/home", "/srv", "/mnt", "/opt/a", "/usr/local/a", "/var/lib/a",
+		"/var/lib/alternatives", "/var/lib/alternatives/a", "/boot/a", "/lib", "/etc", "/usr", "/tmp", "/run"} {
+		at, ok := importer.MapPath(p)
+		if ok && !compose.BaseNames(map[string]bool{at: true})[path.Base(p)] {
+			t.Errorf("%s lies at %s, and is not found by its name", p, at)
+		}
 	}
 }
