@@ -56,6 +56,7 @@ type Options struct {
 	Sources []rpmmd.Source                   // in order; the manifest's `repos` choose among them
 	ReadKey func(url string) ([]byte, error) // reads a gpgkey= of a source
 	Modules rpmmd.ModuleState                // what the target says of modules; the manifest adds to it
+	Main    rpmmd.Main                       // what the target's dnf.conf says of packages; the manifest has the last word
 
 	ResetModules []string // modules whose stream in Previous does not count any more
 

@@ -210,7 +210,7 @@ func fetchPackages(ctx context.Context, b *build) error {
 	}
 	var done atomic.Int64
 	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(max(2, runtime.GOMAXPROCS(0)))
+	group.SetLimit(b.parallel())
 	// The largest first: what is left at the end is short, and all cores stay at work.
 	slices.SortStableFunc(missing, func(i, j int) int { return cmp.Compare(b.picks[j].meta.SizeBytes, b.picks[i].meta.SizeBytes) })
 	for _, i := range missing {
@@ -230,6 +230,15 @@ func fetchPackages(ctx context.Context, b *build) error {
 	}
 	b.warnDropped()
 	return tx.Commit()
+}
+
+// parallel is how many packages are fetched and imported at a time.
+func (b *build) parallel() int {
+	n := max(2, runtime.GOMAXPROCS(0))
+	if most := b.o.Main.Parallel; most > 0 {
+		n = min(n, most)
+	}
+	return n
 }
 
 // cachedPick is cached for a pick; metadata with another digest than sha256 cannot be answered from the cache.

@@ -268,7 +268,7 @@ func (b *build) chooseSources() ([]rpmmd.Source, error) {
 func (b *build) request(wants []string) (solve.Request, error) {
 	req := solve.Request{
 		Arch: b.o.Arch, KeepInstalled: b.o.Base != nil, Exclude: b.m.ExcludePackages, Locks: b.m.VersionLocks,
-		NoWeak: !b.m.WantRecommends(),
+		NoWeak: b.noWeak(), Best: b.o.Main.Best != nil && *b.o.Main.Best, InstallOnly: b.o.Main.InstallOnly,
 	}
 	for _, md := range b.sources {
 		req.Repos = append(req.Repos, solve.Repo{ID: md.Source.ID, Priority: b.priority(md.Source), Cost: md.Source.Cost, Packages: md.Packages})
@@ -308,6 +308,14 @@ func (b *build) request(wants []string) (solve.Request, error) {
 		req.Install = append(req.Install, members...)
 	}
 	return req, b.repoPackages(&req)
+}
+
+// noWeak says whether weak dependencies stay away: by the manifest, else by the target's dnf.conf.
+func (b *build) noWeak() bool {
+	if weak := b.o.Main.Weak; b.m.Recommends == nil && weak != nil {
+		return !*weak
+	}
+	return !b.m.WantRecommends()
 }
 
 // solveWithFiles asks once with what primary lists of files, and again with all file lists where a

@@ -46,15 +46,15 @@ func (e Env) advisories(ctx context.Context, g *deploy.Guest, cur *deploy.Deploy
 		return err
 	}
 	defer done()
-	sources, readKey, err := e.sources(ctx, g, v, m, repoFiles)
+	set, err := e.sources(ctx, g, v, m, repoFiles)
 	if err != nil {
 		return err
 	}
-	for _, s := range sources {
+	for _, s := range set.list {
 		if named := slices.Contains(m.Repos, s.ID); !named && (!s.Enabled || len(m.Repos) > 0) {
 			continue
 		}
-		md, err := rpmmd.Load(ctx, s, rpmmd.LoadOptions{CacheDir: compose.MetadataDir(e.Store.CacheDir()), Client: e.Client, Offline: e.Offline, ReadKey: readKey})
+		md, err := rpmmd.Load(ctx, s, rpmmd.LoadOptions{CacheDir: compose.MetadataDir(e.Store.CacheDir()), Client: e.Client, Offline: e.Offline, ReadKey: set.readKey})
 		var list []rpmmd.Advisory
 		if err == nil {
 			list, err = md.Advisories(ctx)

@@ -301,16 +301,21 @@ func (e Env) compose(ctx context.Context, g *deploy.Guest, cur *deploy.Deploymen
 		return compose.Result{}, err
 	}
 	defer done()
+	if _, o.Main, err = v.dnfConf(m); err != nil {
+		return compose.Result{}, err
+	}
 	if !in.options.Unprotect {
-		if o.Protected, err = v.protected(); err != nil {
+		if o.Protected, err = v.protected(o.Main); err != nil {
 			return compose.Result{}, fmt.Errorf("protected packages: %w", err)
 		}
 	}
 	if !compose.Plain(m) {
-		if o.Sources, o.ReadKey, err = e.sources(ctx, g, v, m, in.options.RepoFiles); err != nil {
+		set, err := e.sources(ctx, g, v, m, in.options.RepoFiles)
+		if err != nil {
 			return compose.Result{}, err
 		}
-		if o.Modules, err = v.modules(); err != nil {
+		o.Sources, o.ReadKey = set.list, set.readKey
+		if o.Modules, err = v.modules(o.Main); err != nil {
 			return compose.Result{}, err
 		}
 		o.ResetModules = slices.Concat(in.options.Edits.ModuleReset, in.options.Edits.ModuleDisable)

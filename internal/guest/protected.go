@@ -5,6 +5,8 @@ package guest
 import (
 	"path"
 	"strings"
+
+	"grove/internal/rpmmd"
 )
 
 // protectedByDefault is what dnf protects where its configuration says nothing.
@@ -13,21 +15,10 @@ import (
 const protectedByDefault = "dnf glob:/etc/yum/protected.d/*.conf glob:/etc/dnf/protected.d/*.conf"
 
 // protected are the packages that the target says must not be removed: names and globs of names.
-func (v view) protected() ([]string, error) {
-	conf, err := v.file("etc/dnf/dnf.conf")
-	if err != nil {
-		return nil, err
-	}
-	setting := protectedByDefault
-	section := ""
-	for _, line := range strings.Split(string(conf), "\n") {
-		line = strings.TrimSpace(line)
-		if strings.HasPrefix(line, "[") {
-			section = line
-		}
-		if key, value, ok := strings.Cut(line, "="); ok && section == "[main]" && strings.TrimSpace(key) == "protected_packages" {
-			setting = value
-		}
+func (v view) protected(conf rpmmd.Main) ([]string, error) {
+	setting := conf.Protected
+	if setting == "" {
+		setting = protectedByDefault
 	}
 	var out []string
 	for _, word := range words(setting) {

@@ -103,21 +103,25 @@ func (e Env) sourcesOf(ctx context.Context, name string) (out loaded, err error)
 		return out, err
 	}
 	defer done()
-	if out.state, err = v.modules(); err != nil {
+	_, conf, err := v.dnfConf(m)
+	if err != nil {
+		return out, err
+	}
+	if out.state, err = v.modules(conf); err != nil {
 		return out, err
 	}
 	if p := m.PlatformModule; p != "" {
 		out.state.Platform = strings.TrimPrefix(p, "platform:")
 	}
-	sources, readKey, err := e.sources(ctx, g, v, m, nil)
+	set, err := e.sources(ctx, g, v, m, nil)
 	if err != nil {
 		return out, err
 	}
-	for _, s := range sources {
+	for _, s := range set.list {
 		if !s.Enabled {
 			continue
 		}
-		md, err := rpmmd.Load(ctx, s, rpmmd.LoadOptions{CacheDir: compose.MetadataDir(e.Store.CacheDir()), Client: e.Client, Offline: e.Offline, ReadKey: readKey})
+		md, err := rpmmd.Load(ctx, s, rpmmd.LoadOptions{CacheDir: compose.MetadataDir(e.Store.CacheDir()), Client: e.Client, Offline: e.Offline, ReadKey: set.readKey})
 		if err != nil {
 			out.bad = errors.Join(out.bad, fmt.Errorf("source %s: %w", s.ID, err))
 			continue

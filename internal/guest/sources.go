@@ -206,25 +206,27 @@ func readHost(name string) ([]byte, error) {
 // RepoDir is where .repo files lie that a person gave to a guest from outside.
 func RepoDir(g *deploy.Guest) string { return filepath.Join(g.Dir(), "repos.d") }
 
+// sourceSet is where a guest's packages come from, and how its keys are read.
+type sourceSet struct {
+	list    []rpmmd.Source
+	readKey func(url string) ([]byte, error)
+}
+
 // sources are the target's own and those given to the guest from outside; the latter win over a source of
 // the same id.
-func (e Env) sources(ctx context.Context, g *deploy.Guest, v view, m manifest.Manifest, more []string) ([]rpmmd.Source, func(string) ([]byte, error), error) {
+func (e Env) sources(ctx context.Context, g *deploy.Guest, v view, m manifest.Manifest, more []string) (set sourceSet, err error) {
 	files, err := v.repoFiles()
 	if err != nil {
-		return nil, nil, err
+		return set, err
 	}
-	vars, err := v.vars(m)
+	vars, conf, err := v.dnfConf(m)
 	if err != nil {
-		return nil, nil, err
-	}
-	defaults, err := v.dnfConf(vars)
-	if err != nil {
-		return nil, nil, err
+		return set, err
 	}
 	byID := map[string]rpmmd.Source{}
 	var order []string
 	add := func(name string, data []byte) error {
-		list, _, err := defaults.ParseRepoFile(data, vars)
+		list, _, err := conf.Source.ParseRepoFile(data, vars)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
@@ -238,13 +240,13 @@ func (e Env) sources(ctx context.Context, g *deploy.Guest, v view, m manifest.Ma
 	}
 	for _, name := range sorted(files) {
 		if err := add("/etc/yum.repos.d/"+name, files[name]); err != nil {
-			return nil, nil, err
+			return set, err
 		}
 	}
 	for _, dir := range []string{filepath.Join(e.Store.Root(), "repos.d"), RepoDir(g)} {
 		list, err := filepath.Glob(filepath.Join(dir, "*.repo"))
 		if err != nil {
-			return nil, nil, err
+			return set, err
 		}
 		sort.Strings(list)
 		if dir == RepoDir(g) {
@@ -253,20 +255,20 @@ func (e Env) sources(ctx context.Context, g *deploy.Guest, v view, m manifest.Ma
 		for _, f := range list {
 			data, err := readHost(f)
 			if err != nil {
-				return nil, nil, err
+				return set, err
 			}
 			if err := add(f, data); err != nil {
-				return nil, nil, err
+				return set, err
 			}
 		}
 	}
-	out := make([]rpmmd.Source, 0, len(order))
 	for _, id := range order {
 		s := byID[id]
 		s.ReadFile = v.fileOrHost
-		out = append(out, s)
+		set.list = append(set.list, s)
 	}
-	return out, func(u string) ([]byte, error) { return e.readKey(ctx, v, u) }, nil
+	set.readKey = func(u string) ([]byte, error) { return e.readKey(ctx, v, u) }
+	return set, nil
 }
 
 // readKey reads a key of a source: a file is looked for in the guest first, as its .repo files mean it,
@@ -291,33 +293,39 @@ func (v view) fileOrHost(name string) ([]byte, error) {
 	return readHost(name)
 }
 
-// dnfConf gives what the target's dnf.conf (yum.conf) says of all sources.
-func (v view) dnfConf(vars rpmmd.Vars) (rpmmd.Source, error) {
+// dnfConf gives what the target's dnf.conf (yum.conf) says, and the variables of its .repo files.
+func (v view) dnfConf(m manifest.Manifest) (rpmmd.Vars, rpmmd.Main, error) {
+	vars, err := v.vars(m)
+	if err != nil {
+		return nil, rpmmd.Main{}, err
+	}
 	for _, name := range []string{"etc/dnf/dnf.conf", "etc/yum.conf"} {
 		data, err := v.file(name)
 		if err != nil {
-			return rpmmd.Source{}, err
+			return nil, rpmmd.Main{}, err
 		}
 		if data == nil {
 			continue
 		}
-		s, err := rpmmd.ParseMain(data, vars)
+		conf, err := rpmmd.ParseMain(data, vars)
 		if err != nil {
-			return s, fmt.Errorf("/%s: %w", name, err)
+			return nil, conf, fmt.Errorf("/%s: %w", name, err)
 		}
-		return s, nil
+		return vars, conf, nil
 	}
-	return rpmmd.Defaults(), nil
+	return vars, rpmmd.NewMain(), nil
 }
 
 // modules is what the target says of modules: the platform it is, and dnf's record of streams.
-func (v view) modules() (rpmmd.ModuleState, error) {
-	var st rpmmd.ModuleState
-	platform, err := v.osRelease("PLATFORM_ID")
-	if err != nil {
-		return st, err
+func (v view) modules(conf rpmmd.Main) (rpmmd.ModuleState, error) {
+	st := rpmmd.ModuleState{Platform: conf.Platform}
+	if st.Platform == "" {
+		platform, err := v.osRelease("PLATFORM_ID")
+		if err != nil {
+			return st, err
+		}
+		st.Platform = strings.TrimPrefix(platform, "platform:")
 	}
-	st.Platform = strings.TrimPrefix(platform, "platform:")
 	names, err := v.names("dnf/modules.d")
 	if err != nil {
 		return st, err

@@ -29,40 +29,6 @@ func Defaults() Source {
 	return Source{Enabled: true, GPGCheck: true, Priority: defaultPriority, Cost: defaultCost, MetadataExpire: defaultExpire}
 }
 
-// ParseMain reads the [main] section of a dnf.conf, as far as it says what sources have by default (proxy, skip_if_unavailable,
-// gpgcheck, excludepkgs and the like). Other keys, which are about dnf itself, are passed over.
-//
-//	source  dnf.conf(5): "Options for both [main] and Repo"
-func ParseMain(data []byte, vars Vars) (Source, error) {
-	s := Defaults()
-	sections, err := parseINI(data)
-	if err != nil {
-		return s, err
-	}
-	for _, sec := range sections {
-		if sec.name != "main" {
-			continue
-		}
-		for _, e := range sec.entries {
-			set := repoKeys[e.key]
-			if set == nil || ownKeys[e.key] {
-				continue
-			}
-			value, _ := vars.Expand(e.value)
-			if err := set(&s, value); err != nil {
-				return s, fmt.Errorf("line %d: %s: %w", e.line, e.key, err)
-			}
-		}
-	}
-	return s, nil
-}
-
-// ownKeys only a source itself can have.
-var ownKeys = map[string]bool{
-	"name": true, "baseurl": true, "mirrorlist": true, "metalink": true, "gpgkey": true, "enabled": true, "priority": true, "cost": true,
-	"module_hotfixes": true,
-}
-
 // ParseRepoFile reads a .repo file. Warnings name keys and variables that mean nothing here; they do no harm.
 //
 //	shape   INI: [id] sections, key=value, lines that begin with a blank go on with the value above, # and ; begin a comment line;

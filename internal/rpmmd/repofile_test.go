@@ -99,7 +99,7 @@ func TestParseMain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, _, err := main.ParseRepoFile([]byte("[one]\nbaseurl=http://a\nexcludepkgs=b\n[two]\nbaseurl=http://b\ngpgcheck=1\nproxy=\nskip_if_unavailable=0\n"), nil)
+	got, _, err := main.Source.ParseRepoFile([]byte("[one]\nbaseurl=http://a\nexcludepkgs=b\n[two]\nbaseurl=http://b\ngpgcheck=1\nproxy=\nskip_if_unavailable=0\n"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +112,53 @@ func TestParseMain(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
-	if _, err := rpmmd.ParseMain([]byte("[main]\ntimeout=soon\n"), nil); err == nil || !strings.Contains(err.Error(), "line 2: timeout") {
-		t.Error(err)
+	for _, tt := range []struct{ text, err string }{
+		{"timeout=soon", "line 2: timeout"}, {"best=maybe", "line 2: best"}, {"install_weak_deps=2", "line 2: install_weak_deps"},
+		{"max_parallel_downloads=0", "line 2: max_parallel_downloads"}, {"retries=many", "line 2: retries"}, {"minrate=slow", "line 2: minrate"},
+	} {
+		if _, err := rpmmd.ParseMain([]byte("[main]\n"+tt.text+"\n"), nil); err == nil || !strings.Contains(err.Error(), tt.err) {
+			t.Errorf("%s: got %v, want %q", tt.text, err, tt.err)
+		}
+	}
+}
+
+// TestMainKeys: each key of [main] that changes what is made, what is passed over, and what only a source can say.
+func TestMainKeys(t *testing.T) {
+	yes, no := true, false
+	for _, tt := range []struct {
+		text string
+		want func(*rpmmd.Main)
+	}{
+		{"install_weak_deps=False", func(m *rpmmd.Main) { m.Weak = &no }},
+		{"install_weak_deps=1", func(m *rpmmd.Main) { m.Weak = &yes }},
+		{"best=True", func(m *rpmmd.Main) { m.Best = &yes }},
+		{"installonlypkgs=kernel-longterm, driver", func(m *rpmmd.Main) { m.InstallOnly = []string{"kernel-longterm", "driver"} }},
+		{"protected_packages=dnf glob:/etc/dnf/protected.d/*.conf", func(m *rpmmd.Main) { m.Protected = "dnf glob:/etc/dnf/protected.d/*.conf" }},
+		{"module_platform_id=platform:el8", func(m *rpmmd.Main) { m.Platform = "el8" }},
+		{"max_parallel_downloads=1", func(m *rpmmd.Main) { m.Parallel = 1 }},
+		{"excludepkgs=a\nexclude=b c*", func(m *rpmmd.Main) { m.Source.ExcludePkgs = []string{"a", "b", "c*"} }},
+		{"includepkgs=a,b", func(m *rpmmd.Main) { m.Source.IncludePkgs = []string{"a", "b"} }},
+		{"skip_if_unavailable=1", func(m *rpmmd.Main) { m.Source.SkipIfUnavailable = true }},
+		{"gpgcheck=no", func(m *rpmmd.Main) { m.Source.GPGCheck = false }},
+		{"repo_gpgcheck=1", func(m *rpmmd.Main) { m.Source.RepoGPGCheck = true }},
+		{"proxy=http://p.example:3128\nproxy_username=u\nproxy_password=p", func(m *rpmmd.Main) {
+			m.Source.Proxy, m.Source.ProxyUsername, m.Source.ProxyPassword = "http://p.example:3128", "u", "p"
+		}},
+		{"metadata_expire=2h", func(m *rpmmd.Main) { m.Source.MetadataExpire = 2 * time.Hour }},
+		{"retries=3\ntimeout=10\nminrate=1k", func(m *rpmmd.Main) { m.Source.Retries, m.Source.Timeout, m.Source.MinRate = 3, 10*time.Second, 1024 }},
+		{"sslverify=0\nsslcacert=/ca", func(m *rpmmd.Main) { m.Source.SSLInsecure, m.Source.SSLCACert = true, "/ca" }},
+		{"installonly_limit=2\nclean_requirements_on_remove=1\nkeepcache=1\ndebuglevel=9\nnosuch=1", func(*rpmmd.Main) {}},
+		{"name=x\nbaseurl=http://x\npriority=1\ncost=2\nenabled=0\nmodule_hotfixes=1\ngpgkey=file:///k", func(*rpmmd.Main) {}},
+	} {
+		want := rpmmd.NewMain()
+		tt.want(&want)
+		got, err := rpmmd.ParseMain([]byte("[main]\n"+tt.text+"\n"), nil)
+		if err != nil {
+			t.Errorf("%q: %v", tt.text, err)
+			continue
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("%q: %s", tt.text, d)
+		}
 	}
 }

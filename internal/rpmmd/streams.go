@@ -166,6 +166,9 @@ func platformOf(sources []*Metadata) string {
 	return ""
 }
 
+// platformName is the platform in "platform:NAME".
+func platformName(s string) string { return strings.TrimPrefix(s, "platform:") }
+
 // splitModule takes name[:stream][/profile] apart.
 func splitModule(spec string) (name, stream, profile string) {
 	name, profile, _ = strings.Cut(spec, "/")

@@ -39,6 +39,8 @@ const (
 	doLock           = 0x0600
 	doAllowUninstall = 0x0b00
 
+	forceBest = 0x00100000
+
 	setEVR  = 0x02000000
 	setArch = 0x04000000
 )
@@ -90,6 +92,13 @@ func (p *pool) jobs() ([]job, error) {
 	out = append(append(append(out, replaced...), removed...), several...)
 	if p.req.Upgrade {
 		out = append(out, job{how: doUpdate | selectAll, kind: jobOther})
+	}
+	if p.req.Best {
+		for i := range out {
+			if j := &out[i]; j.kind == jobInstall || j.how == doUpdate|selectAll {
+				j.how |= forceBest
+			}
+		}
 	}
 	if p.req.KeepInstalled {
 		for id := firstID; id < firstID+len(p.meta) && p.isInstalled(id); id++ {

@@ -27,6 +27,7 @@ const (
 	ruleJob             = 0x400
 	ruleJobNothing      = 0x401
 	ruleInfArch         = 0x600
+	ruleBest            = 0x900
 	ruleYumObs          = 0xa00
 )
 
@@ -263,6 +264,8 @@ func (p *pool) faultText(f fault) string {
 		return fmt.Sprintf("%s has to stay", p.name(f.from))
 	case ruleInfArch:
 		return fmt.Sprintf("%s is for a lesser architecture than another of its name", p.name(f.from))
+	case ruleBest:
+		return "only the best version will do (best=True in dnf.conf)"
 	case ruleJobNothing:
 		return fmt.Sprintf("nothing provides %s", dep)
 	case ruleJob:

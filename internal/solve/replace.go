@@ -12,7 +12,7 @@ import (
 // multiversionJobs let packages stand beside others of their name.
 func (p *pool) multiversionJobs() []job {
 	var out []job
-	for _, name := range installOnly {
+	for _, name := range slices.Concat(installOnly, p.req.InstallOnly) {
 		dep := p.depID(rpm.Dep{Name: name})
 		ids := p.providers(dep)
 		if len(ids) == 0 {

@@ -62,7 +62,9 @@ type Request struct {
 	Exclude       []string // name, name.arch, full name, or a glob of these; never of Installed
 	Locks         []string // see LockPattern; an installed package in another version is a Conflict
 	KeepInstalled bool     // an installed package that is not in Remove or Replace neither changes nor goes
+	InstallOnly   []string // further capabilities of packages that stand beside others of their name
 	NoWeak        bool
+	Best          bool // only the best version will do of what Install names and Upgrade brings
 	Upgrade       bool // bring the installed packages to their newest versions
 	AllowMissing  bool // leave out what Install names and nobody has, and report it in Plan.Missing
 }

@@ -67,6 +67,35 @@ func TestSolve(t *testing.T) {
 			b-1-1.noarch
 			? exclude b
 			? install a`, "r a-1-1.noarch requested\n"},
+		{"older where the newest does not fit", `@repo r
+			a-1-1.noarch
+			a-2-1.noarch; requires nope
+			? install a`, "r a-1-1.noarch requested\n"},
+		{"best: not the older", `@repo r
+			a-1-1.noarch
+			a-2-1.noarch; requires nope
+			? best
+			? install a`, "The packages do not fit together: a-2-1.noarch needs nope, which nothing provides.\n  only the best version will do (best=True in dnf.conf)\n  way out: do not ask for \"a\"\n  or:      add a source that has nope\n"},
+		{"best: dependencies may be older", `@repo r
+			a-1-1.noarch; requires b
+			b-1-1.noarch
+			b-2-1.noarch; requires nope
+			? best
+			? install a`, "r b-1-1.noarch dependency\nr a-1-1.noarch requested\n"},
+		{"best: the version that is asked for", `@repo r
+			a-1-1.noarch
+			a-2-1.noarch; requires nope
+			? best
+			? install a-1`, "r a-1-1.noarch requested\n"},
+		{"beside others of its name", `@installed
+			a-1-1.noarch
+			b-1-1.noarch
+			@repo r
+			a-2-1.noarch
+			b-2-1.noarch
+			? keep
+			? installonly a
+			? install a-2`, "r a-2-1.noarch requested\n"},
 		{"rich if, with, unless", `@repo r
 			a-1-1.noarch; requires (b if x), (c if a), (p with q), (u unless a else v)
 			b-1-1.noarch

@@ -17,7 +17,7 @@ import (
 // maxRequest bounds an encoded request: 130,000 packages of Fedora take 110 MB.
 const maxRequest = 1 << 30
 
-const wireMagic = "grove solve 2\n"
+const wireMagic = "grove solve 3\n"
 
 // Flags of an encoded dependency.
 const (
@@ -133,10 +133,10 @@ func Encode(req Request) []byte {
 	e := encoder{wanted: wantedPaths(&req), globs: hasPathGlob(req.Install)}
 	e.b = append(e.b, wireMagic...)
 	e.text(req.Arch)
-	for _, flag := range []bool{req.KeepInstalled, req.NoWeak, req.Upgrade, req.AllowMissing} {
+	for _, flag := range []bool{req.KeepInstalled, req.NoWeak, req.Best, req.Upgrade, req.AllowMissing} {
 		e.bool(flag)
 	}
-	for _, list := range [][]string{req.Install, req.Remove, req.Exclude, req.Locks} {
+	for _, list := range [][]string{req.Install, req.Remove, req.Exclude, req.Locks, req.InstallOnly} {
 		e.texts(list)
 	}
 	e.number(uint64(len(req.Replace)))
@@ -267,10 +267,10 @@ func Decode(data []byte) (Request, error) {
 	}
 	d := decoder{rest: string(rest)}
 	req.Arch = d.text()
-	for _, flag := range []*bool{&req.KeepInstalled, &req.NoWeak, &req.Upgrade, &req.AllowMissing} {
+	for _, flag := range []*bool{&req.KeepInstalled, &req.NoWeak, &req.Best, &req.Upgrade, &req.AllowMissing} {
 		*flag = d.byte() != 0
 	}
-	for _, list := range []*[]string{&req.Install, &req.Remove, &req.Exclude, &req.Locks} {
+	for _, list := range []*[]string{&req.Install, &req.Remove, &req.Exclude, &req.Locks, &req.InstallOnly} {
 		*list = d.texts()
 	}
 	for n := d.count(2); n > 0; n-- {

@@ -67,6 +67,10 @@ func ask(req *solve.Request, line string) {
 		req.Exclude = append(req.Exclude, what)
 	case "keep":
 		req.KeepInstalled = true
+	case "best":
+		req.Best = true
+	case "installonly":
+		req.InstallOnly = append(req.InstallOnly, what)
 	case "noweak":
 		req.NoWeak = true
 	case "upgrade":
