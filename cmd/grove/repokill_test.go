@@ -5,6 +5,9 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -88,6 +91,68 @@ func TestKillPlumbing(t *testing.T) {
 	}
 }
 
+// TestKillPull is TestKillPlumbing for pulls over HTTP: of objects, of deltas, into a mirror.
+func TestKillPull(t *testing.T) {
+	dir := t.TempDir()
+	at := func(args ...string) { mustGrove(t, filepath.Join(dir, "state"), args...) }
+	srv, tree := filepath.Join(dir, "srv"), filepath.Join(dir, "tree")
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	at("repo", "init", "--repo", srv, "--mode", "archive")
+	for i, branch := range []string{"b", "a", "a"} {
+		write(tree+"/one", strings.Repeat("one ", 500)+fmt.Sprint(i))
+		write(tree+"/dir/two", fmt.Sprint("two ", i))
+		at("repo", "commit", "--repo", srv, "-b", branch, "--tree=dir="+tree, fmt.Sprintf("--timestamp=@%d", i+1))
+	}
+	at("repo", "static-delta", "generate", "--repo", srv, "a")
+	at("repo", "static-delta", "generate", "--repo", srv, "--empty", "a")
+	at("repo", "summary", "--repo", srv, "-u")
+	web := httptest.NewServer(http.FileServer(http.Dir(srv)))
+	t.Cleanup(web.Close)
+	clone := func(name, mode string, pulled ...string) string {
+		t.Helper()
+		repo := filepath.Join(dir, name)
+		at("repo", "init", "--repo", repo, "--mode", mode)
+		at("repo", "remote", "add", "--repo", repo, "--no-gpg-verify", "up", web.URL)
+		if len(pulled) > 0 {
+			at(append([]string{"repo", "pull", "--repo", repo, "up"}, pulled...)...)
+		}
+		return repo
+	}
+	first := commitsOf(t, srv)["a"]
+	r, err := repo.Open(srv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	c, err := r.Commit(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range []struct {
+		name, seed string
+		args       []string
+	}{
+		{"pull", clone("empty", "bare-user"), []string{"pull", "up", "a", "--disable-static-deltas"}},
+		{"pull of the rest", clone("part", "bare-user", "a", "--subpath=/dir"), []string{"pull", "up", "a"}},
+		{"pull by a delta", clone("older", "bare-user", "a@"+c.Parent.String()), []string{"pull", "up", "a", "--require-static-deltas"}},
+		{"pull by a delta from nothing", clone("nothing", "bare", "b"), []string{"pull", "up", "a", "--require-static-deltas"}},
+		{"pull --mirror", clone("mirror", "archive"), []string{"pull", "--mirror", "up"}},
+	} {
+		t.Run(v.name, func(t *testing.T) {
+			t.Parallel()
+			killPlumbing(t, v.seed, v.args, sign.Keyring{}, false)
+		})
+	}
+}
+
 func keyID(t *testing.T, ring sign.Keyring) string {
 	t.Helper()
 	return ring.Keys()[0].ID
@@ -100,9 +165,7 @@ func killPlumbing(t *testing.T, seed string, args []string, ring sign.Keyring, d
 	run := func(fault string) ([]byte, error) {
 		return groveAt(filepath.Join(dir, "state"), []string{fault, "SOURCE_DATE_EPOCH=1500000000"}, words...)
 	}
-	refs := func() string {
-		return mustGrove(t, dir, "repo", "refs", "--repo", target) + fmt.Sprint(commitsOf(t, target))
-	}
+	refs := func() map[string]ostree.Checksum { return commitsOf(t, target) }
 	mustCopy(t, seed, target)
 	before := refs()
 	if out, err := run("X=1"); err != nil && !damaged {
@@ -120,16 +183,33 @@ func killPlumbing(t *testing.T, seed string, args []string, ring sign.Keyring, d
 			removeAll(t, target)
 			break
 		}
-		if got := refs(); got != before && got != after {
-			t.Errorf("step %d: refs are neither the old nor the new:\n%s", n, got)
+		got := refs()
+		for name := range union(before, after, got) { // each by itself: they are files
+			if c := got[name]; c != before[name] && c != after[name] {
+				t.Errorf("step %d: ref %s is %s, neither the old %s nor the new %s", n, name, c, before[name], after[name])
+			}
 		}
 		checkRepo(t, target, ring, damaged, fmt.Sprintf("killed at step %d", n))
 		if out, err := run("X=1"); err != nil && !damaged && !strings.Contains(string(out), "signed it already") && !strings.Contains(string(out), "not found") {
 			t.Errorf("step %d: again: %v\n%s", n, err, out)
 		}
 		checkRepo(t, target, ring, damaged, fmt.Sprintf("run again after a kill at step %d", n))
+		if got := refs(); args[0] == "pull" && !maps.Equal(got, after) {
+			t.Errorf("step %d: after the pull went on the refs are %v, want %v", n, got, after)
+		}
 		removeAll(t, target)
 	}
+}
+
+// union has the names of all of them.
+func union(all ...map[string]ostree.Checksum) map[string]bool {
+	names := map[string]bool{}
+	for _, m := range all {
+		for name := range m {
+			names[name] = true
+		}
+	}
+	return names
 }
 
 // commitsOf gives what each ref names.

@@ -46,6 +46,9 @@ func updateSource(ctx context.Context, dir string, u Upstream, o Options, d *Don
 	if err != nil {
 		return err
 	}
+	if err := clearLeftovers(u.Path); err != nil {
+		return err
+	}
 	s := &sourceCopy{path: u.Path, client: src.Client(o.Client, o.Offline), done: d, named: map[string]bool{}}
 	for _, p := range m.Packages {
 		err := s.want(rpmmd.CopyFile{Location: p.Location, URLs: m.PackageURLs(p), Digest: p.Digest, SizeBytes: p.SizeBytes}, maxPackageBytes)
@@ -68,6 +71,19 @@ func updateSource(ctx context.Context, dir string, u Upstream, o Options, d *Don
 		return s.prune()
 	}
 	return nil
+}
+
+// clearLeftovers removes what an update that was killed was just writing. The lock of the mirror says that none is at work.
+func clearLeftovers(dir string) error {
+	return filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil || e.IsDir() || !durable.IsLeftover(e.Name()) {
+			return err
+		}
+		return os.Remove(path)
+	})
 }
 
 // sourceCopy is the copy of one source that is made.

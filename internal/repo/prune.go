@@ -55,7 +55,7 @@ type PruneResult struct {
 
 // Prune deletes the objects that nothing needs, under the exclusive lock. Commits go before what they hold, so that a
 // crash leaves no commit without its content. It also deletes static deltas to commits that are gone, and clears what
-// dead processes left in tmp/ and refs/.
+// dead processes left in tmp/, state/, refs/ and beside config and summary.
 //
 //	errors  durable.ErrBusy if a transaction is open for longer than core.lock-timeout-secs; an object that can not
 //	        be read ends the run before anything is deleted, unless its commit is marked as partial
@@ -100,12 +100,18 @@ func (r *Repo) clearLeftovers() {
 			os.RemoveAll(filepath.Join(tmp, e.Name()))
 		}
 	}
-	filepath.WalkDir(filepath.Join(r.path, "refs"), func(path string, d fs.DirEntry, err error) error {
-		if err == nil && !d.IsDir() && durable.IsLeftover(d.Name()) {
-			os.Remove(path)
-		}
-		return nil
-	})
+	for _, dir := range []string{"refs", "state", "."} {
+		filepath.WalkDir(filepath.Join(r.path, dir), func(path string, d fs.DirEntry, err error) error {
+			switch {
+			case err != nil:
+			case d.IsDir() && dir == "." && path != r.path:
+				return fs.SkipDir
+			case !d.IsDir() && durable.IsLeftover(d.Name()):
+				os.Remove(path)
+			}
+			return nil
+		})
+	}
 }
 
 type pruner struct {
