@@ -242,7 +242,7 @@ func (c *clash) againstBase() error {
 	}
 	for at, claims := range c.inBase {
 		_, decided := c.b.winner[at]
-		if owned[at] || decided || len(c.b.base.headers) == 0 {
+		if owned[at] || decided || c.b.o.Base != nil && len(c.b.base.headers) == 0 {
 			continue
 		}
 		c.b.winner[at] = claims[0].pkg // rpm writes over what no package owns; settleConfig saves it where it is to be saved

@@ -138,7 +138,11 @@ func (b *build) settleConfig(before *tree.Tree) error {
 				break
 			}
 		}
-		if err := b.settle1(edit, at, d, what); err != nil {
+		why := "was changed"
+		if len(was[at]) == 0 {
+			why = "belongs to no package"
+		}
+		if err := b.settle1(edit, at, d, what, why); err != nil {
 			return err
 		}
 	}
@@ -257,8 +261,8 @@ func (b *build) digestOf(file ostree.Checksum, algo string) string {
 	return sum
 }
 
-// settle1 does what was decided about one path. In the tree, the package's file is there.
-func (b *build) settle1(edit *tree.Editor, at string, d *onDisk, what fate) error {
+// settle1 does what was decided about one path, for the reason given. In the tree, the package's file is there.
+func (b *build) settle1(edit *tree.Editor, at string, d *onDisk, what fate, why string) error {
 	if what == fateTake {
 		return nil
 	}
@@ -284,7 +288,7 @@ func (b *build) settle1(edit *tree.Editor, at string, d *onDisk, what fate) erro
 	}
 	switch what {
 	case fateNew:
-		b.warn("/%s of the base was changed: the new default lies beside it, as .rpmnew", visible(at))
+		b.warn("/%s of the base %s: the new default lies beside it, as .rpmnew", visible(at), why)
 		b.keepBase[at] = true
 		b.beside[at] = at + ".rpmnew"
 		if err := edit.PutFile(at, d.File); err != nil {
@@ -292,9 +296,9 @@ func (b *build) settle1(edit *tree.Editor, at string, d *onDisk, what fate) erro
 		}
 		return edit.PutFile(at+".rpmnew", now.File)
 	case fateSave:
-		b.warn("/%s of the base was changed: it lies beside the new one, as .rpmsave", visible(at))
+		b.warn("/%s of the base %s: it lies beside the new one, as .rpmsave", visible(at), why)
 		return edit.PutFile(at+".rpmsave", d.File)
 	}
-	b.warn("/%s of the base belongs to no package: it lies beside the new one, as .rpmorig", visible(at))
+	b.warn("/%s of the base %s: it lies beside the new one, as .rpmorig", visible(at), why)
 	return edit.PutFile(at+".rpmorig", d.File)
 }

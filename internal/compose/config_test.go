@@ -212,3 +212,28 @@ func configByGrove(t *testing.T, w world, cases []configCase, before, after fixt
 	_, tr := p.run(t, m, o)
 	return tr, p
 }
+
+// A base made from nothing has files of nobody, too: those that a %pretrans left.
+func TestConfigOfPretrans(t *testing.T) {
+	w := copse(t)
+	t.Parallel()
+	p := w.place(t)
+	p.source(t, "early", fixture.Spec{Name: "early", Files: []fixture.File{
+		{Path: "/etc/early", Content: []byte("package\n"), Flags: config}, {Path: "/etc/kept", Content: []byte("package\n"), Flags: noReplace},
+	}, Scripts: []fixture.Script{{Kind: "pretrans", Prog: "<lua>", Body: `posix.mkdir("/etc") for _, f in ipairs({"early", "kept"}) do local h = io.open("/etc/" .. f, "w") h:write("script\n") h:close() end`}}})
+	m, err := w.baseManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Packages, m.Repos = append(m.Packages, "early"), nil
+	o, err := p.options()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, tr := p.run(t, m, o)
+	for path, want := range map[string]string{"early": "package\n", "early.rpmorig": "script\n", "kept": "script\n", "kept.rpmnew": "package\n"} {
+		if got := p.text(t, tr, "usr/etc/"+path); got != want {
+			t.Errorf("/etc/%s is %q, want %q", path, got, want)
+		}
+	}
+}
