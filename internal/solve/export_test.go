@@ -82,6 +82,9 @@ func (r *Raw) Repo(id int) string {
 	return r.system
 }
 
+// Match gives the packages that a spec of a request means.
+func (r *Raw) Match(spec string) []int { return r.p.match(spec).ids }
+
 // Job adds one order.
 func (r *Raw) Job(how, what int) { r.jobs = append(r.jobs, job{how: how, what: what, kind: jobOther}) }
 

@@ -21,23 +21,20 @@ import (
 // notRun are libsolv's testcases that the glue is not asked, each with the reason. Those for other package formats are
 // left out by their `system` line.
 var notRun = map[string]string{
-	"allowuninstall/forcebest":              "disables a package: what is excluded is never fed",
-	"allowuninstall/conflict":               "disables an installed package: grove has no such thing",
-	"namespace/namespaceprovides":           "namespaces are SUSE's languages; dnf has none",
-	"selection/selection_canon_rpm":         "libsolv's selections: grove reads specs as dnf does, in spec.go",
-	"selection/selection_filelist":          "libsolv's selections",
-	"selection/selection_matchdeps":         "libsolv's selections",
-	"selection/selection_matchsolvable":     "libsolv's selections",
-	"selection/selection_name":              "libsolv's selections",
-	"selection/selection_provides":          "libsolv's selections",
-	"forcebest/forcebest_up":                "a package may not change its vendor: with dnf and here it may, and vendors are not fed",
-	"blacklist/ptf":                         "packages that need a direct request are SUSE's",
-	"blacklist/retracted":                   "packages that need a direct request are SUSE's",
-	"whatprovideswithdisabled/dup":          "disabled packages are never fed: what is excluded is left out before",
-	"whatprovideswithdisabled/dup2":         "disabled packages are never fed",
-	"whatprovideswithdisabled/forcebest_in": "disabled packages are never fed",
-	"whatprovideswithdisabled/forcebest_up": "disabled packages are never fed",
+	"allowuninstall/forcebest":          "disables an installed package: grove has no such thing",
+	"allowuninstall/conflict":           "disables an installed package",
+	"whatprovideswithdisabled/dup2":     "disables an installed package",
+	"namespace/namespaceprovides":       "namespaces are SUSE's languages; dnf has none",
+	"selection/selection_matchdeps":     "searches by what a package depends on: nobody can ask for that here",
+	"selection/selection_matchsolvable": "searches by what a package depends on",
+	"selection/selection_provides":      "provides before names: with dnf and here names come first",
+	"forcebest/forcebest_up":            "a package may not change its vendor: with dnf and here it may, and vendors are not fed",
+	"blacklist/ptf":                     "packages that need a direct request are SUSE's",
+	"blacklist/retracted":               "packages that need a direct request are SUSE's",
 }
+
+// asSpec are the ways of libsolv to read a selection that a spec has here as well.
+var asSpec = []string{"canon", "name", "name,dotarch", "filelist,glob", "filelist,glob,flat"}
 
 // What the words of testcases mean to libsolv.
 //
@@ -130,6 +127,13 @@ func readTestcase(t *testing.T, path string) testcase {
 			if len(f) > 3 {
 				c.system = f[3]
 			}
+		case "disable": // what is excluded is never fed
+			name, from, _ := strings.Cut(f[2], "@")
+			for i := range c.repos {
+				if r := &c.repos[i]; r.ID == from {
+					r.Packages = slices.DeleteFunc(r.Packages, func(m rpm.Meta) bool { return m.NEVRA.String() == name })
+				}
+			}
 		case "job":
 			now.jobs = append(now.jobs, strings.Join(f[1:], " "))
 		case "solverflags":
@@ -199,7 +203,10 @@ func testtag(t *testing.T, list *[]rpm.Meta, line string) {
 	switch {
 	case into != nil:
 		if strings.ContainsAny(value, "&|") || strings.Contains(value, "<IF>") {
-			value = "(" + strings.NewReplacer("<IF>", "if", "&", "and", "|", "or").Replace(value) + ")"
+			if strings.Contains(value, "<ELSE>") { // A <IF> (B <ELSE> C): rpm has no brackets there
+				value = strings.TrimSuffix(strings.Replace(value, "<IF> (", "<IF> ", 1), ")")
+			}
+			value = "(" + strings.NewReplacer("<IF>", "if", "<ELSE>", "else", "&", "and", "|", "or").Replace(value) + ")"
 		}
 		*into = append(*into, dep(value))
 	case tag == "Fls":
@@ -231,7 +238,7 @@ func TestLibsolvTestcases(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := readTestcase(t, file)
 			switch {
-			case c.kind != "rpm" && c.kind != "*":
+			case c.kind != "rpm" && c.kind != "*" && (c.kind != "" || len(c.repos) == 0):
 				t.Skip("not run: for packages of another format")
 			case notRun[name] != "":
 				t.Skip("not run: " + notRun[name])
@@ -243,6 +250,14 @@ func TestLibsolvTestcases(t *testing.T) {
 				}
 			}
 			for i, r := range c.rounds {
+				if spec, ok := selection(r); ok {
+					rounds++
+					t.Run(strconv.Itoa(i+1), func(t *testing.T) { c.selects(t, r, spec) })
+				}
+				if r.results == "rules" {
+					rounds++
+					t.Run(strconv.Itoa(i+1), func(t *testing.T) { c.obeys(t, r) })
+				}
 				if !strings.Contains(r.results, "transaction") {
 					continue // the rules that libsolv makes, or how it reads a job
 				}
@@ -288,6 +303,7 @@ func (c testcase) check(t *testing.T, r round) {
 			wantWays[f[1]+id] = append(wantWays[f[1]+id], text)
 		case "install", "erase", "upgrade", "downgrade":
 			want = append(want, line)
+		case "rule": // how libsolv sees it; the answer counts
 		case "recommended", "suggested", "cleandeps", "alternative": // lists for a person that grove does not ask for
 		default:
 			t.Fatalf("answer %q is not known", line)
@@ -314,6 +330,96 @@ func (c testcase) check(t *testing.T, r round) {
 	slices.Sort(ways)
 	if d := cmp.Diff(ways, solutions(raw, r.jobs)); d != "" {
 		t.Errorf("solutions (-testsolv +glue):\n%s", d)
+	}
+}
+
+// selection is the spec that a round is about, if it asks which packages are meant by one.
+func selection(r round) (spec string, ok bool) {
+	if r.results != "jobs" || len(r.jobs) != 1 {
+		return "", false
+	}
+	f := strings.Fields(r.jobs[0])
+	if len(f) != 4 || f[1] != "selection" || !slices.Contains(asSpec, f[3]) {
+		return "", false
+	}
+	return f[2], true
+}
+
+// selects compares what a spec means with the packages of libsolv's jobs.
+func (c testcase) selects(t *testing.T, r round, spec string) {
+	raw, err := solve.NewRaw(c.arch, r.poolFlags, c.repos, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Free()
+	var want, got []string
+	for _, line := range r.want {
+		line, _, _ = strings.Cut(line, " [")
+		f := strings.Fields(line) // job noop SELECT WHAT...
+		for _, repo := range c.repos {
+			for _, m := range repo.Packages {
+				name, self := m.NEVRA.String(), rpm.Dep{Name: m.Name, Flags: rpm.SenseEqual, EVR: m.EVR}
+				meant := false
+				switch {
+				case f[2] == "pkg" || f[2] == "oneof":
+					meant = slices.Contains(f[3:], name+"@"+repo.ID)
+				case len(f) == 6 && f[4] == ".":
+					meant = m.Name == f[3] && m.Arch == f[5]
+				case f[2] == "name":
+					meant = self.Intersects(dep(strings.Join(f[3:], " "))) && m.Arch != "badarch"
+				default:
+					t.Fatalf("answer %q is not known", line)
+				}
+				if meant {
+					want = append(want, name)
+				}
+			}
+		}
+	}
+	for _, id := range raw.Match(spec) {
+		if m := raw.Meta(id); m.Arch != "badarch" { // which is not fed, but by this test
+			got = append(got, m.NEVRA.String())
+		}
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("%s (-libsolv +grove):\n%s", spec, d)
+	}
+}
+
+// obeys holds the glue's answer against the rules that libsolv makes of the same packages: each is a list of packages, of which one is
+// there, or is not where it has a minus.
+func (c testcase) obeys(t *testing.T, r round) {
+	raw, err := solve.NewRaw(c.arch, r.poolFlags, c.repos, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Free()
+	for _, j := range r.jobs {
+		raw.Job(c.job(t, raw, j))
+	}
+	if n, err := raw.Solve(pairs(t, solverFlag, r.flags)); err != nil || n > 0 {
+		t.Fatalf("%d problems, %v", n, err)
+	}
+	there := map[string]bool{}
+	for _, id := range raw.New() {
+		there[raw.Name(id)+"@"+raw.Repo(id)] = true
+	}
+	rules, met := map[string][]string{}, map[string]bool{}
+	for _, line := range r.want {
+		f := strings.Fields(line) // rule KIND ID [-]PACKAGE
+		name, not := strings.CutPrefix(f[3], "-")
+		rules[f[2]] = append(rules[f[2]], f[3])
+		met[f[2]] = met[f[2]] || there[name] != not
+	}
+	if len(rules) == 0 || len(there) == 0 {
+		t.Errorf("%d rules, %d packages", len(rules), len(there))
+	}
+	for id, rule := range rules {
+		if !met[id] {
+			t.Errorf("none of %v", rule)
+		}
 	}
 }
 
