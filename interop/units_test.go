@@ -43,7 +43,7 @@ func unitsOf(t *testing.T, host *booted, guest string) {
 	if got, kind := h.inside("grove status @G"), map[string]string{"mail": "composefs", "old": "checkout"}[guest]; !strings.Contains(got, "running") || !strings.Contains(got, kind) {
 		t.Errorf("the service's deployment is not held:\n%s", got)
 	}
-	if out, err := h.try("touch /run/grove-roots/grove-@G-postfix@-/usr/x"); err == nil {
+	if out, err := h.try("touch /run/grove/grove-@G-postfix@-/usr/x"); err == nil {
 		t.Errorf("the mounted tree can be written: %s", out)
 	}
 	h.inside("machinectl start @G")
@@ -59,7 +59,7 @@ func unitsOf(t *testing.T, host *booted, guest string) {
 	h.inside("machinectl poweroff @G")
 	h.until("! machinectl status @G")
 	h.inside("systemctl stop grove-@G-postfix@-.service")
-	h.until("! grep grove-roots /proc/self/mountinfo")
+	h.until("! grep /run/grove/ /proc/self/mountinfo")
 	if got := h.inside("grove status @G"); strings.Contains(got, "running") {
 		t.Errorf("nothing runs, and status says\n%s", got)
 	}
@@ -83,7 +83,7 @@ func unitsOf(t *testing.T, host *booted, guest string) {
 	h.inside("grove service @G postfix@-.service --portable --profile trusted && systemctl daemon-reload && systemctl start postfix@-.service")
 	h.inside("set -e; " + smtp + "; systemctl show -P RootDirectory postfix@-.service | grep /run/grove")
 	h.inside("systemctl restart postfix@-.service && systemctl stop postfix@-.service")
-	h.until("! grep grove-roots /proc/self/mountinfo")
+	h.until("! grep /run/grove/ /proc/self/mountinfo")
 	h.inside("grove disable @G --service postfix@-.service && systemctl daemon-reload && test -z \"$(ls /etc/systemd/system.attached)\"")
 	if out, err := h.try("grove service @G postfix@-.service --portable --profile homely"); err == nil {
 		t.Errorf("a profile that there is not: %s", out)
@@ -167,7 +167,7 @@ func (b *booted) walk(chapter string) {
 	if commands < 25 {
 		t.Errorf("found only %d commands", commands)
 	}
-	if left := b.inside("find /etc/systemd /var/lib/machines /run/grove-roots -name '*grove*' -type f; grep -c var/lib/grove/ /proc/self/mountinfo || true"); left != "0" {
+	if left := b.inside("find /etc/systemd /var/lib/machines /run/grove -name '*grove*' -type f; grep -c var/lib/grove/ /proc/self/mountinfo || true"); left != "0" {
 		t.Errorf("left on the host: %s", left)
 	}
 }

@@ -211,7 +211,7 @@ func MountTree(g Guest, guestDir, dir string) error {
 }
 
 // MountPlace begins the path where a guest's tree is mounted for a person who names no folder.
-const MountPlace = "/run/grove-guests/"
+const MountPlace = "/run/grove/"
 
 // IsTree tells whether something is mounted on dir.
 func IsTree(dir string) bool {

@@ -143,7 +143,7 @@ func (w *serviceWriter) note(format string, args ...any) {
 }
 
 // runDir is the folder of the host that the service sees as /run.
-func (w *serviceWriter) runDir() string { return "grove/" + strings.TrimSuffix(w.host, ".service") }
+func (w *serviceWriter) runDir() string { return "grove-run/" + strings.TrimSuffix(w.host, ".service") }
 
 func (w *serviceWriter) write() error {
 	if len(w.u.all("Service", "ExecStart")) == 0 && w.u.one("Service", "Type") != "oneshot" {
@@ -369,7 +369,7 @@ func (w *serviceWriter) hostPath(p string) string {
 
 // treeDir is where the tree is mounted while the service runs. RootDirectory= takes no path with a symbolic link in it.
 func (w *serviceWriter) treeDir() string {
-	return "/run/grove-roots/" + strings.TrimSuffix(w.host, ".service")
+	return "/run/grove/" + strings.TrimSuffix(w.host, ".service")
 }
 
 // treeUnit is the unit that mounts the tree.

@@ -69,10 +69,10 @@ func TestMakeService(t *testing.T) {
 	lines := "\n" + s.Text
 	for _, want := range []string{
 		"After=network-online.target\n", "User=977\nGroup=976\n", "SupplementaryGroups=500\n", "Environment=USER=web LOGNAME=web HOME=/srv/web\n",
-		"ExecStart=/usr/sbin/web --more\n", "Restart=always\n", "Type=exec\n", "PIDFile=/run/grove/grove-g-web/web/pid\n",
-		"Environment=\"A=1\"\nEnvironment=\"B=two %% \\\\\\\\ words\"\n", "RuntimeDirectory=grove/grove-g-web grove/grove-g-web/web\n",
+		"ExecStart=/usr/sbin/web --more\n", "Restart=always\n", "Type=exec\n", "PIDFile=/run/grove-run/grove-g-web/web/pid\n",
+		"Environment=\"A=1\"\nEnvironment=\"B=two %% \\\\\\\\ words\"\n", "RuntimeDirectory=grove-run/grove-g-web grove-run/grove-g-web/web\n",
 		"Environment=RUNTIME_DIRECTORY=/run/web\n", "Environment=STATE_DIRECTORY=/var/lib/web:/var/lib/web/cache\n",
-		"BindPaths=/run/grove/grove-g-web:/run\n", "Requires=grove-tree-g-web.service\n", "RootDirectory=/run/grove-roots/grove-g-web\n", "CapabilityBoundingSet=CAP_NET_BIND_SERVICE\n",
+		"BindPaths=/run/grove-run/grove-g-web:/run\n", "Requires=grove-tree-g-web.service\n", "RootDirectory=/run/grove/grove-g-web\n", "CapabilityBoundingSet=CAP_NET_BIND_SERVICE\n",
 		"RestrictAddressFamilies=AF_UNIX\n", "NoNewPrivileges=yes\n", "ProtectSystem=strict\n", "AmbientCapabilities=CAP_NET_BIND_SERVICE\n",
 	} {
 		if !strings.Contains(lines, "\n"+want) {
@@ -98,7 +98,7 @@ func TestMakeServiceOfInstanceAndAlias(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"ExecStart=/bin/inst one inst inst@one.service\n", "PIDFile=/run/grove/grove-g-inst@one/inst/one.pid\n", "SystemCallFilter=@system-service chroot\n"} {
+	for _, want := range []string{"ExecStart=/bin/inst one inst inst@one.service\n", "PIDFile=/run/grove-run/grove-g-inst@one/inst/one.pid\n", "SystemCallFilter=@system-service chroot\n"} {
 		if !strings.Contains(s.Text, want) {
 			t.Errorf("no %q in\n%s", want, s.Text)
 		}
