@@ -57,7 +57,7 @@ func readDump(r io.Reader) (*node, error) {
 			if fields[8] != "-" && n.isLink() {
 				n.target = unescape(fields[8])
 			} else if fields[8] != "-" && n.isRegular() {
-				n.object = unescape(fields[8])
+				n.object = "/" + unescape(fields[8])
 			}
 			if fields[9] != "-" {
 				n.content = []byte(unescape(fields[9]))
@@ -70,7 +70,7 @@ func readDump(r io.Reader) (*node, error) {
 			}
 			for _, x := range fields[11:] {
 				k, v, _ := strings.Cut(x, "=")
-				n.setXattr(unescape(k), []byte(unescape(v)))
+				n.setXattr(unescape(k), unescape(v))
 			}
 		}
 		byPath[name] = n

@@ -174,7 +174,7 @@ func (n *node) dress(c ostree.Checksum, f File) {
 	if n.content = f.Content; n.content != nil {
 		return
 	}
-	n.object = ostree.ObjectPath(c, ostree.TypeFile, false)
+	n.object = "/" + ostree.ObjectPath(c, ostree.TypeFile, false)
 	if f.Digest != nil {
 		n.digest = f.Digest[:]
 	}

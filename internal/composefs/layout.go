@@ -3,7 +3,6 @@
 package composefs
 
 import (
-	"bytes"
 	"fmt"
 	"math"
 	"math/bits"
@@ -48,7 +47,7 @@ func newImage(root *node, canonical bool) (*image, error) {
 	if err := m.prepare(root); err != nil {
 		return nil, err
 	}
-	root.setXattr(opaqueXattr, []byte("y"))
+	root.setXattr(opaqueXattr, "y")
 	if canonical {
 		root.hideObjects()
 	}
@@ -120,20 +119,24 @@ func (m *image) order(root *node) {
 // descending.
 func (m *image) share() {
 	uses := make([]use, 0, len(m.nodes))
-	known := make(map[string]int32, len(m.nodes))
-	var key []byte
+	redirects := make(map[string]int32, len(m.nodes)) // by value, of nearly all nodes
+	others := map[[2]string]int32{}                   // by name and value
 	for _, n := range m.nodes {
 		for i := range n.xattrs {
 			x := &n.xattrs[i]
-			key = append(key[:0], x.value...)
-			if x.name != redirectXattr { // that of nearly all, by its value alone; no other key ends in a name with a NUL before
-				key = append(append(key, 0), x.name...)
-			}
-			at, ok := known[string(key)]
-			if !ok {
+			var at int32
+			var ok bool
+			if x.name == redirectXattr {
+				if at, ok = redirects[x.value]; !ok {
+					at = int32(len(uses))
+					redirects[x.value] = at
+				}
+			} else if at, ok = others[[2]string{x.name, x.value}]; !ok {
 				at = int32(len(uses))
+				others[[2]string{x.name, x.value}] = at
+			}
+			if !ok {
 				uses = append(uses, use{x: *x})
-				known[string(key)] = at
 			}
 			uses[at].count++
 			x.use = at
@@ -174,7 +177,7 @@ func (m *image) placeShared(uses []use) {
 		if c := len(b.x.value) - len(a.x.value); c != 0 {
 			return c
 		}
-		return bytes.Compare(b.x.value, a.x.value)
+		return strings.Compare(b.x.value, a.x.value)
 	})
 	for _, u := range list {
 		u.offset = m.sharedSize

@@ -57,7 +57,7 @@ type node struct {
 	mtimeSec   int64
 	mtimeNsec  uint32
 	target     string // of a symlink
-	object     string // of a regular file: its content's path below the objects' folder
+	object     string // of a regular file: its content's path below the objects' folder, after a slash
 	content    []byte // of a regular file that is held in the image
 	digest     []byte // fs-verity digest of the object, or nil
 	xattrs     []xattr
@@ -76,7 +76,7 @@ type node struct {
 
 type xattr struct {
 	name   string
-	value  []byte
+	value  string
 	shared int64 // byte offset among the shared ones, or -1
 	use    int32 // while those are looked for: which one it is
 }
@@ -97,7 +97,7 @@ func (n *node) inode() *node {
 }
 
 // setXattr sets an attribute in the place of one of that name. The order is made by finish.
-func (n *node) setXattr(name string, value []byte) {
+func (n *node) setXattr(name, value string) {
 	for i := range n.xattrs {
 		if n.xattrs[i].name == name {
 			n.xattrs[i].value = value
@@ -138,7 +138,7 @@ func (n *node) check() error {
 // addXattrs takes those of a tree over.
 func (n *node) addXattrs(list []ostree.Xattr) {
 	for _, x := range list {
-		n.xattrs = append(n.xattrs, xattr{name: x.Name, value: x.Value, shared: -1})
+		n.xattrs = append(n.xattrs, xattr{name: x.Name, value: string(x.Value), shared: -1})
 	}
 }
 
@@ -152,13 +152,16 @@ func (n *node) overlay() {
 	if !n.redirected() {
 		return
 	}
-	var meta []byte
+	if n.xattrs == nil {
+		n.xattrs = make([]xattr, 0, 2)
+	}
+	meta := ""
 	if n.digest != nil {
-		meta = append([]byte{0, byte(4 + len(n.digest)), 0, verityAlgorithm}, n.digest...) // version, length, flags, algorithm
+		meta = string([]byte{0, byte(4 + len(n.digest)), 0, verityAlgorithm}) + string(n.digest) // version, length, flags, algorithm
 	}
 	n.setXattr(metacopyXattr, meta)
 	if n.object != "" {
-		n.setXattr(redirectXattr, []byte("/"+n.object))
+		n.setXattr(redirectXattr, n.object)
 	}
 }
 
@@ -166,13 +169,13 @@ func (n *node) overlay() {
 func (n *node) escapeWhiteout() {
 	n.mode = n.mode&^typeMask | typeRegular
 	n.sizeBytes = 0
-	n.setXattr(escapePrefix+"whiteout", nil)
-	n.setXattr("user.overlay.whiteout", nil)
+	n.setXattr(escapePrefix+"whiteout", "")
+	n.setXattr("user.overlay.whiteout", "")
 	p := n.parent
-	p.setXattr(escapePrefix+"whiteouts", nil)
-	p.setXattr("user.overlay.whiteouts", nil)
-	p.setXattr(escapePrefix+"opaque", []byte("x"))
-	p.setXattr("user.overlay.opaque", []byte("x"))
+	p.setXattr(escapePrefix+"whiteouts", "")
+	p.setXattr("user.overlay.whiteouts", "")
+	p.setXattr(escapePrefix+"opaque", "x")
+	p.setXattr("user.overlay.opaque", "x")
 }
 
 const hexDigits = "0123456789abcdef"
@@ -180,10 +183,10 @@ const hexDigits = "0123456789abcdef"
 // hideObjects adds whiteouts for the 256 folders of objects, so that they stay hidden where the objects' folder is an
 // ordinary lower layer of the overlay.
 func (n *node) hideObjects() {
-	var label []byte
+	label, labelled := "", false
 	for _, x := range n.xattrs {
 		if x.name == "security.selinux" {
-			label = x.value
+			label, labelled = x.value, true
 		}
 	}
 	var more []*node
@@ -194,7 +197,7 @@ func (n *node) hideObjects() {
 		}
 		w := &node{name: name, mode: typeChar | 0o644, uid: n.uid, gid: n.gid, nlink: 1, mtimeSec: n.mtimeSec,
 			mtimeNsec: n.mtimeNsec, parent: n}
-		if label != nil {
+		if labelled {
 			w.setXattr("security.selinux", label)
 		}
 		more = append(more, w)

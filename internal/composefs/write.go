@@ -217,7 +217,9 @@ func (e *emitter) inodeXattrs(n *node) {
 	e.write(b[:])
 	for _, x := range n.xattrs {
 		if x.shared >= 0 {
-			e.write(le.AppendUint32(nil, uint32((e.m.inodesEnd%blockSize+x.shared)/4)))
+			var at [4]byte
+			le.PutUint32(at[:], uint32((e.m.inodesEnd%blockSize+x.shared)/4))
+			e.write(at[:])
 		}
 	}
 	for _, x := range n.xattrs {
@@ -233,7 +235,7 @@ func (e *emitter) xattr(x xattr) {
 	start := e.pos
 	e.write([]byte{byte(len(suffix)), index, byte(len(x.value)), byte(len(x.value) >> 8)})
 	e.text(suffix)
-	e.write(x.value)
+	e.text(x.value)
 	e.zero(entrySize(x) - (e.pos - start))
 }
 

@@ -3,6 +3,7 @@
 package ostree
 
 import (
+	"encoding/hex"
 	"fmt"
 	"strings"
 )
@@ -60,12 +61,14 @@ func ParseObjectType(s string) (ObjectType, error) {
 //
 //	source  ostree-core.c, _ostree_loose_path
 func ObjectPath(c Checksum, t ObjectType, archive bool) string {
-	hex := c.String()
-	path := hex[:2] + "/" + hex[2:] + "." + t.String()
+	var room [96]byte
+	path := hex.AppendEncode(room[:0], c[:1])
+	path = hex.AppendEncode(append(path, '/'), c[1:])
+	path = append(append(path, '.'), t.String()...)
 	if archive && t == TypeFile {
-		path += "z"
+		path = append(path, 'z')
 	}
-	return path
+	return string(path)
 }
 
 // ParseObjectPath reads what ObjectPath wrote. archive is true for the extension filez.
