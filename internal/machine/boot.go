@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -123,7 +122,12 @@ func RunBoot(ctx context.Context, g Guest, guestDir string, b Boot) (int, error)
 	}
 	if b.PrivateUsers && g.Image != nil {
 		mapped := *g.Image
-		mapped.IDShift = idShift(guestDir)
+		ids, err := takeIDs(ctx, idLocks, guestDir)
+		if err != nil {
+			return 127, fmt.Errorf("boot %s: %w", g.Name, err)
+		}
+		defer ids.release()
+		mapped.IDShift = ids.first
 		g.Image = &mapped
 	}
 	argv, err := BootArgs(g, at, b)
@@ -161,17 +165,6 @@ func usersArgs(g Guest) []string {
 		return []string{"--private-users=pick", "--private-users-ownership=map"}
 	}
 	return []string{fmt.Sprintf("--private-users=%d:%d", g.Image.IDShift, sandbox.IDRange), "--private-users-ownership=off"}
-}
-
-// idShift is the first of the ids that a guest in that folder has on the host: always the same, of the ranges that
-// systemd-nspawn picks from.
-//
-//	source  systemd docs/UIDS-GIDS.md (container UIDs: 0x80000 to 0x6fffffff)
-func idShift(guestDir string) uint32 {
-	const first, ranges = 0x80000, 0x6fff - 0x8 + 1
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(guestDir))
-	return first + h.Sum32()%ranges*sandbox.IDRange
 }
 
 // tree is the mount of the guest's tree, which nobody can write to.
