@@ -32,6 +32,7 @@ func (a *app) mirror() *cobra.Command {
 
 func (a *app) mirrorAdd() *cobra.Command {
 	var o remoteFlags
+	var deltas bool
 	cmd := verb("add DIR NAME [metalink=|mirrorlist=]URL [REF]... --gpg-key FILE | --sign-verify KEY | --no-gpg-verify", "mirror an OSTree remote", `
 All its refs, or those named. What is mirrored is verified as a pull is. Nothing is fetched yet: mirror update does that.`, cobra.MinimumNArgs(3),
 		func(_ *cobra.Command, args []string) error {
@@ -42,6 +43,9 @@ All its refs, or those named. What is mirrored is verified as a pull is. Nothing
 			if err != nil {
 				return err
 			}
+			if deltas {
+				remote.Options[mirror.DeltasKey] = "true"
+			}
 			keys, err := pull.ReadKeys(o.keys)
 			if err != nil {
 				return err
@@ -49,6 +53,7 @@ All its refs, or those named. What is mirrored is verified as a pull is. Nothing
 			return mirror.AddRepo(args[0], remote, keys, o.force)
 		})
 	o.add(cmd)
+	cmd.Flags().BoolVar(&deltas, "static-deltas", false, "mirror the static deltas to its refs too")
 	return cmd
 }
 
@@ -110,7 +115,7 @@ type mirroredJSON struct {
 	Name       string   `json:"name"`
 	Kind       string   `json:"kind"`
 	Path       string   `json:"path"`
-	Fetched    int      `json:"fetched"` // objects, or packages and metadata files
+	Fetched    int      `json:"fetched"` // objects and static deltas, or packages and metadata files
 	Bytes      int64    `json:"bytes"`
 	Removed    int      `json:"removed"`
 	VerifiedBy []string `json:"verified_by,omitempty"`
@@ -137,6 +142,9 @@ code then says so. A client sees the old state or the new. As a timer:
 		var failed []error
 		for _, d := range all {
 			j := mirroredJSON{Name: d.Name, Kind: d.Kind, Path: d.Path, Fetched: d.Fetched, Bytes: d.Bytes, Removed: d.Removed, VerifiedBy: d.Signed}
+			for _, w := range d.Warnings {
+				a.warn([]string{"mirror " + d.Name + ": " + w})
+			}
 			if d.Err != nil {
 				j.Error = d.Err.Error()
 				failed = append(failed, fmt.Errorf("mirror %s: %w", d.Name, d.Err))

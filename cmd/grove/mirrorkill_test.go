@@ -42,7 +42,7 @@ func TestKillMirror(t *testing.T) {
 	at("repo", "summary", "--repo", srv, "-u")
 	web := httptest.NewServer(http.FileServer(http.Dir(srv)))
 	t.Cleanup(web.Close)
-	at("mirror", "add", seed, "up", web.URL, "--no-gpg-verify")
+	at("mirror", "add", seed, "up", web.URL, "--no-gpg-verify", "--static-deltas")
 	at("mirror", "add-sources", seed, w.RepoFile)
 
 	whole, counter := filepath.Join(dir, "whole"), filepath.Join(dir, "steps")

@@ -30,6 +30,9 @@ import (
 	"grove/internal/rpmmd"
 )
 
+// DeltasKey is the key of a remote's group that says whether its static deltas are mirrored too. It is grove's own.
+const DeltasKey = "mirror-static-deltas"
+
 // remoteName is what the upstream of a mirrored repository is called in its configuration.
 const remoteName = "upstream"
 
@@ -49,11 +52,13 @@ type Done struct {
 	Name    string // as in ostree/NAME or rpm/NAME
 	Kind    string // "ostree" or "rpm"
 	Path    string
-	Fetched int // objects or packages and metadata files
+	Fetched int // objects and static deltas, or packages and metadata files
 	Bytes   int64
 	Removed int
 	Signed  []string // who vouches for commits
-	Err     error
+	// Warnings are for people.
+	Warnings []string
+	Err      error
 }
 
 // Upstream is something that is mirrored.
@@ -235,8 +240,13 @@ func updateRepo(ctx context.Context, u Upstream, o Options, d *Done) error {
 		return err
 	}
 	defer r.Close()
-	res, err := pull.Pull(ctx, r, remoteName, nil, pull.Options{Mirror: true, Depth: o.Depth, KeepSummary: true, Offline: o.Offline})
-	d.Fetched, d.Bytes, d.Signed = res.ObjectsFetched, res.BytesFetched, res.VerifiedBy
+	remote, err := r.Config().Remote(remoteName)
+	if err != nil {
+		return err
+	}
+	res, err := pull.Pull(ctx, r, remoteName, nil, pull.Options{Mirror: true, Depth: o.Depth, KeepSummary: true, Offline: o.Offline, CopyDeltas: remote.Options[DeltasKey] == "true"})
+	res.ObjectsFetched += res.DeltasCopied
+	d.Fetched, d.Bytes, d.Signed, d.Warnings = res.ObjectsFetched, res.BytesFetched, res.VerifiedBy, res.Warnings
 	if err != nil {
 		return err
 	}

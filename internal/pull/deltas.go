@@ -4,11 +4,11 @@ package pull
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"sync/atomic"
 
@@ -181,6 +181,14 @@ func (p *puller) deltaPart(ctx context.Context, d *openDelta, i int) error {
 
 // stream brings a file of the remote's content, of at most limit bytes, through f, which is called again when the line breaks.
 func (rem *remote) stream(ctx context.Context, path string, limit int64, count *atomic.Int64, f func(in io.Reader) error) error {
+	if rem.local != nil {
+		in, err := os.Open(filepath.Join(rem.local.Path(), path))
+		if err != nil {
+			return err
+		}
+		defer in.Close()
+		return f(io.LimitReader(in, limit+1))
+	}
 	return each(rem.content, func(base string) error {
 		return rem.client.Retry(ctx, func() error {
 			body, _, err := rem.client.OpenSteady(ctx, base+path)
@@ -293,28 +301,28 @@ func (p *puller) fetchSuperblock(ctx context.Context, want ostree.DeltaDigest) (
 		return nil, err
 	}
 	d := &openDelta{file: f}
-	err = p.rem.stream(ctx, want.Name.Dir()+"/superblock", maxSuperblock, &d.size, func(in io.Reader) error {
-		if err := f.Truncate(0); err != nil {
-			return err
-		}
-		sum := sha256.New()
-		n, err := io.Copy(io.NewOffsetWriter(f, 0), io.TeeReader(in, sum))
-		if err != nil {
-			return err
-		}
-		if got := ostree.Checksum(sum.Sum(nil)); got != want.Superblock {
-			return fmt.Errorf("superblock has checksum %s, wanted %s: %w", got, want.Superblock, ostree.ErrCorrupt)
-		}
-		if d.Superblock, err = delta.Read(f, n); err == nil && d.Name != want.Name {
-			err = fmt.Errorf("its superblock is that of %s: %w", d.Name, ostree.ErrCorrupt)
-		}
-		return err
-	})
-	if err != nil {
+	if err := p.readSuperblock(ctx, d, want); err != nil {
 		d.close()
 		return nil, err
 	}
 	return d, nil
+}
+
+// readSuperblock brings the superblock into d's file.
+func (p *puller) readSuperblock(ctx context.Context, d *openDelta, want ostree.DeltaDigest) error {
+	return p.rem.stream(ctx, want.Name.Dir()+"/superblock", maxSuperblock, &d.size, func(in io.Reader) error {
+		got, n, err := copyInto(d.file, in)
+		if err != nil {
+			return err
+		}
+		if got != want.Superblock {
+			return fmt.Errorf("superblock has checksum %s, wanted %s: %w", got, want.Superblock, ostree.ErrCorrupt)
+		}
+		if d.Superblock, err = delta.Read(d.file, n); err == nil && d.Name != want.Name {
+			err = fmt.Errorf("its superblock is that of %s: %w", d.Name, ostree.ErrCorrupt)
+		}
+		return err
+	})
 }
 
 // DeltaPlan is what a pull with DeltasAlways would bring of one commit.

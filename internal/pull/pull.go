@@ -27,6 +27,7 @@ type Options struct {
 	URL           string   // instead of the remote's url, contenturl and metalink: an URL or an absolute path
 	Mirror        bool     // refs are set as the repository's own, not as REMOTE:REF; no refs asked for means all
 	KeepSummary   bool     // with Mirror: take over the remote's summary where it is signed, also when it lists more than was asked for
+	CopyDeltas    bool     // with Mirror: the static deltas to these commits come too, as the files they are
 	CommitOnly    bool     // commits and signatures only; they are marked as partial
 	Depth         int      // how many parents of each commit come too; -1 = all that the remote has
 	Subpaths      []string // only these paths of the trees, absolute; the commits are marked as partial
@@ -66,6 +67,7 @@ type Result struct {
 	BytesFetched   int64    // as they came over the line; 0 for a repository on this machine
 	ObjectsCopied  int      // of these, those that came from a repository on this machine
 	DeltaParts     int      // parts of static deltas that were used
+	DeltasCopied   int      // static deltas that came as files
 	VerifiedBy     []string // who signed the commits, for people; empty where the remote asks for no signature
 	SummaryKept    bool     // the remote's summary is the repository's now, byte for byte
 	EndOfLife      []EndOfLife
@@ -217,6 +219,11 @@ func (p *puller) run(ctx context.Context, refs []string) error {
 	}
 	if err := p.tx.Commit(); err != nil {
 		return err
+	}
+	if p.o.Mirror && p.o.CopyDeltas { // before the summary that names them
+		if err := p.copyDeltas(ctx, wants); err != nil {
+			return err
+		}
 	}
 	all := len(refs) == 0 && len(p.rem.conf.Branches) == 0
 	if !p.o.Mirror || p.rem.summaryData == nil || !all && (!p.o.KeepSummary || p.rem.summarySig == nil) {
