@@ -42,48 +42,18 @@ type filelistsParser struct {
 	texts *texts
 	keep  func([]byte) bool
 	list  fileList
+	all   []fileList
 	in    bool
 	text  []byte // of a <file>, where s gives texts
 }
 
 func (p *filelistsParser) parse(part piece) ([]fileList, rootNames, error) {
-	p.s.reset(part)
-	p.in, p.s.texts = false, false
-	all := make([]fileList, 0, bytes.Count(part.data, packageEnd))
-	names := rootNames{}
-	atRoot := part.first
-	for {
-		kind, err := p.s.next()
-		if err == io.EOF {
-			if part.last && !part.first {
-				names.end = string(p.s.root)
-			}
-			return all, names, nil
-		}
-		if err == nil && atRoot && kind == tokenStart {
-			atRoot = false
-			if string(p.s.name) != "filelists" {
-				err = p.s.fail("root element %.40q, wanted filelists", p.s.name)
-			}
-			if !part.last {
-				names.begin = string(p.s.root)
-			}
-		}
-		done := false
-		if err == nil {
-			done, err = p.token(kind)
-		}
-		if err != nil {
-			return nil, names, err
-		}
-		if done {
-			all = append(all, p.list)
-		}
-	}
+	p.in, p.all = false, make([]fileList, 0, bytes.Count(part.data, packageEnd))
+	names, err := p.s.run(part, "filelists", p.token)
+	return p.all, names, err
 }
 
-// token says whether a package is complete.
-func (p *filelistsParser) token(kind tokenKind) (done bool, err error) {
+func (p *filelistsParser) token(kind tokenKind) (err error) {
 	switch kind {
 	case tokenText:
 		p.text, err = p.s.after(p.text)
@@ -97,14 +67,15 @@ func (p *filelistsParser) token(kind tokenKind) (done bool, err error) {
 		}
 	case tokenEnd:
 		switch {
-		case string(p.s.name) == "package":
-			done, p.in = p.in, false
+		case p.in && string(p.s.name) == "package":
+			p.in = false
+			p.all = append(p.all, p.list)
 		case p.s.texts && string(p.s.name) == "file":
 			p.s.texts = false
 			err = p.file()
 		}
 	}
-	return done, err
+	return err
 }
 
 func (p *filelistsParser) file() error {

@@ -65,7 +65,10 @@ func TestRealMetadata(t *testing.T) {
 	cache := t.TempDir()
 	var first []rpm.Meta
 	for i := 0; i < 2; i++ {
-		m, err := rpmmd.Load(context.Background(), rpmmd.Source{ID: "c9s", BaseURLs: []string{base}}, rpmmd.LoadOptions{Client: quick(), CacheDir: cache, Filelists: true})
+		m, err := rpmmd.Load(context.Background(), rpmmd.Source{ID: "c9s", BaseURLs: []string{base}}, rpmmd.LoadOptions{Client: quick(), CacheDir: cache})
+		if err == nil {
+			err = m.LoadFilelists(context.Background())
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -136,7 +139,10 @@ func header(path string) (rpm.Meta, error) {
 
 func compareRepo(t *testing.T, dir string) {
 	t.Helper()
-	m, err := rpmmd.Load(context.Background(), rpmmd.Source{ID: "x", BaseURLs: []string{dir}}, rpmmd.LoadOptions{Client: quick(), Filelists: true})
+	m, err := rpmmd.Load(context.Background(), rpmmd.Source{ID: "x", BaseURLs: []string{dir}}, rpmmd.LoadOptions{Client: quick()})
+	if err == nil {
+		err = m.LoadFilelists(context.Background())
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

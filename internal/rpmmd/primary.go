@@ -35,6 +35,8 @@ type primaryParser struct {
 	algo  string
 	all   []rpm.Meta
 
+	announced int64 // how many packages the root element speaks of
+
 	before    *rpm.Meta // the package before this one, or an empty one
 	depBlock  []rpm.Dep
 	fileBlock []string
@@ -106,41 +108,16 @@ type primaryPart struct {
 }
 
 func (p *primaryParser) parse(part piece) (primaryPart, rootNames, error) {
-	p.s.reset(part)
-	announced := int64(0)
-	p.in, p.s.texts, p.list = false, false, nil
+	p.in, p.list, p.announced = false, nil, 0
 	p.all = p.lists.get()
-	names := rootNames{}
-	atRoot := part.first
-	for {
-		kind, err := p.s.next()
-		if err == io.EOF {
-			if part.last && !part.first {
-				names.end = string(p.s.root)
-			}
-			return primaryPart{p.all, int(min(announced, maxReserve))}, names, nil
+	names, err := p.s.run(part, "metadata", p.token)
+	if err != nil {
+		if p.in && p.p.Name != "" {
+			err = fmt.Errorf("package %s: %w", p.p.Name, err)
 		}
-		if err == nil && atRoot && kind == tokenStart {
-			atRoot = false
-			if string(p.s.name) != "metadata" {
-				err = p.s.fail("root element %.40q, wanted metadata", p.s.name)
-			} else if p.numbers("packages", &announced, "", nil) != nil {
-				announced = 0 // only a hint
-			}
-			if !part.last {
-				names.begin = string(p.s.root)
-			}
-		}
-		if err == nil {
-			err = p.token(kind)
-		}
-		if err != nil {
-			if p.in && p.p.Name != "" {
-				err = fmt.Errorf("package %s: %w", p.p.Name, err)
-			}
-			return primaryPart{}, names, err
-		}
+		return primaryPart{}, names, err
 	}
+	return primaryPart{p.all, int(min(p.announced, maxReserve))}, names, nil
 }
 
 func (p *primaryParser) token(kind tokenKind) error {
@@ -152,8 +129,13 @@ func (p *primaryParser) token(kind tokenKind) error {
 	case kind == tokenStart && p.in:
 		return p.start()
 	case kind == tokenStart:
-		if string(p.s.name) == "package" {
+		switch string(p.s.name) {
+		case "package":
 			p.begin()
+		case "metadata":
+			if p.numbers("packages", &p.announced, "", nil) != nil {
+				p.announced = 0 // only a hint
+			}
 		}
 		return nil
 	case !p.in:

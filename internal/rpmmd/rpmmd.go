@@ -116,14 +116,13 @@ type Environment struct {
 
 // LoadOptions of Load. The zero value keeps no cache and asks the network.
 type LoadOptions struct {
-	CacheDir  string                           // "" = no cache
-	Client    *fetch.Client                    // nil = fetch.New of the zero options
-	Offline   bool                             // use what the cache has, whatever its age
-	Refresh   bool                             // ask whether the source has changed, whatever the age of the cache
-	MaxAge    time.Duration                    // in place of the source's MetadataExpire; 0 = the source's
-	Filelists bool                             // load all file names at once
-	ReadKey   func(url string) ([]byte, error) // nil = through Client
-	Progress  func(Event)
+	CacheDir string                           // "" = no cache
+	Client   *fetch.Client                    // nil = fetch.New of the zero options
+	Offline  bool                             // use what the cache has, whatever its age
+	Refresh  bool                             // ask whether the source has changed, whatever the age of the cache
+	MaxAge   time.Duration                    // in place of the source's MetadataExpire; 0 = the source's
+	ReadKey  func(url string) ([]byte, error) // nil = through Client
+	Progress func(Event)
 }
 
 // Event tells what Load is at.
@@ -149,11 +148,6 @@ func Load(ctx context.Context, src Source, o LoadOptions) (*Metadata, error) {
 		return nil, fmt.Errorf("source %s: %w", src.ID, err)
 	}
 	m.Packages = src.filter(m.Packages)
-	if o.Filelists {
-		if err := m.LoadFilelists(ctx); err != nil {
-			return nil, err
-		}
-	}
 	return m, nil
 }
 

@@ -39,25 +39,10 @@ func ParseUpdateinfo(r io.Reader) ([]Advisory, error) {
 		return nil, fmt.Errorf("updateinfo: more than %d bytes", maxUpdateinfo)
 	}
 	p := &updateinfoParser{texts: newTexts()}
-	p.s.reset(piece{data: data, first: true, last: true})
-	for root := true; ; {
-		kind, err := p.s.next()
-		if err == io.EOF {
-			return p.all, nil
-		}
-		if err == nil && root && kind == tokenStart {
-			root = false
-			if string(p.s.name) != "updates" {
-				err = p.s.fail("root element %.40q, wanted updates", p.s.name)
-			}
-		}
-		if err == nil {
-			err = p.token(kind)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("updateinfo: %w", err)
-		}
+	if _, err := p.s.run(piece{data: data, first: true, last: true}, "updates", p.token); err != nil {
+		return nil, fmt.Errorf("updateinfo: %w", err)
 	}
+	return p.all, nil
 }
 
 type updateinfoParser struct {

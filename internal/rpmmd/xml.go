@@ -63,6 +63,36 @@ func (s *scanner) fail(format string, args ...any) error {
 	return fmt.Errorf("xml at byte %d: %s", s.offset+int64(s.pos), fmt.Sprintf(format, args...))
 }
 
+// run gives the tokens of a piece to token. It checks the name of the root element, and says how it is written where it begins and ends.
+func (s *scanner) run(part piece, root string, token func(tokenKind) error) (names rootNames, err error) {
+	s.reset(part)
+	atRoot := part.first
+	for {
+		kind, err := s.next()
+		if err == io.EOF {
+			if part.last && !part.first {
+				names.end = string(s.root)
+			}
+			return names, nil
+		}
+		if err == nil && atRoot && kind == tokenStart {
+			atRoot = false
+			if string(s.name) != root {
+				err = s.fail("root element %.40q, wanted %s", s.name, root)
+			}
+			if !part.last {
+				names.begin = string(s.root)
+			}
+		}
+		if err == nil {
+			err = token(kind)
+		}
+		if err != nil {
+			return names, err
+		}
+	}
+}
+
 // next gives the next token, io.EOF at the end of the piece or behind the root element.
 func (s *scanner) next() (tokenKind, error) {
 	if s.pending {

@@ -209,37 +209,6 @@ void glue_removed(Glue *g) {
       queue_push(&g->list, p);
 }
 
-static void needs_of(Glue *g, Id by, Offset o, int weak) {
-  Pool *pool = g->pool;
-  Solvable *s = pool_id2solvable(pool, by);
-  Id dep, p, pp, *dp;
-  if (!o)
-    return;
-  for (dp = s->repo->idarraydata + o; (dep = *dp++) != 0;) {
-    if (dep == SOLVABLE_PREREQMARKER)
-      continue;
-    FOR_PROVIDES(p, pp, dep) {
-      if (p == by || p == SYSTEMSOLVABLE || is_installed(g, p) || solver_get_decisionlevel(g->solver, p) <= 0)
-        continue;
-      queue_push2(&g->list, p, by);
-      queue_push2(&g->list, dep, weak);
-    }
-  }
-}
-
-void glue_needs(Glue *g) {
-  int i;
-  queue_empty(&g->list);
-  for (i = 0; g->transaction && i < g->transaction->steps.count; i++) {
-    Id p = g->transaction->steps.elements[i];
-    Solvable *s = pool_id2solvable(g->pool, p);
-    if (is_installed(g, p) || solver_get_decisionlevel(g->solver, p) <= 0)
-      continue;
-    needs_of(g, p, s->requires, 0);
-    needs_of(g, p, s->recommends, 1);
-  }
-}
-
 void glue_problems(Glue *g) {
   Queue rules, infos;
   int n, i, j, count;

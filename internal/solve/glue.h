@@ -44,7 +44,6 @@ int glue_solve(Glue *g, const int *jobs, int count, const int *flags, int flag_c
 void glue_providers(Glue *g, int dep);  /* id ...                                     */
 void glue_steps(Glue *g);               /* id, reason ... new packages, in rpm's order */
 void glue_removed(Glue *g);             /* id ... installed ones that go               */
-void glue_needs(Glue *g);               /* needed, by, dep, weak ...                   */
 void glue_problems(Glue *g);            /* problem, type, from, to, dep, job ...       */
 void glue_solutions(Glue *g);           /* problem, solution, p, rp ...                */
 const int *glue_list(Glue *g, int *count);

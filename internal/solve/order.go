@@ -38,16 +38,9 @@ func ordered(req *Request, plan Plan) Plan {
 	if err != nil || len(steps) != len(sorted) {
 		return plan // two versions of one name, kernels: such a plan is rare, and its own order is as good
 	}
-	position := make([]int, len(sorted)) // old index -> new
 	out := make([]Pick, len(sorted))
 	for at, s := range steps {
-		position[sorted[s]] = at
 		out[at] = plan.Install[sorted[s]]
-	}
-	for i := range out {
-		for j := range out[i].NeededBy {
-			out[i].NeededBy[j].By = position[out[i].NeededBy[j].By]
-		}
 	}
 	plan.Install = out
 	return plan

@@ -46,7 +46,6 @@ func (p *pool) plan(jobs []job) Plan {
 			pick.Requested, pick.Reason = true, ReasonRequested
 		}
 	}
-	p.addNeeds(&plan, position)
 	return plan
 }
 
@@ -65,48 +64,4 @@ func fulfilled(ids []int, position, reason map[int]int) int {
 		}
 	}
 	return first
-}
-
-func (p *pool) addNeeds(plan *Plan, position map[int]int) {
-	needs := p.needs()
-	text := map[int]string{}
-	for i := 0; i+3 < len(needs); i += 4 {
-		id, by, dep, weak := needs[i], needs[i+1], needs[i+2], needs[i+3]
-		if _, ok := text[dep]; !ok {
-			text[dep] = p.depText(dep)
-		}
-		pick := &plan.Install[position[id]]
-		n := Need{By: position[by], Dep: text[dep], Weak: weak != 0}
-		if len(pick.NeededBy) < maxNeeds && !slices.Contains(pick.NeededBy, n) {
-			pick.NeededBy = append(pick.NeededBy, n)
-		}
-	}
-}
-
-// Why gives the shortest chain from a request to a package of a plan: indexes into plan.Install, the requested
-// package first. It is empty for one that only an installed package's weak dependency brought in.
-func Why(plan Plan, index int) []int {
-	if index < 0 || index >= len(plan.Install) {
-		return nil
-	}
-	next := map[int]int{index: -1} // towards index
-	queue := []int{index}
-	for len(queue) > 0 {
-		at := queue[0]
-		queue = queue[1:]
-		if plan.Install[at].Requested {
-			var chain []int
-			for ; at >= 0; at = next[at] {
-				chain = append(chain, at)
-			}
-			return chain
-		}
-		for _, n := range plan.Install[at].NeededBy {
-			if _, seen := next[n.By]; !seen && n.By >= 0 && n.By < len(plan.Install) {
-				next[n.By] = at
-				queue = append(queue, n.By)
-			}
-		}
-	}
-	return nil
 }

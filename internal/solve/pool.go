@@ -418,7 +418,6 @@ func (p *pool) solveWith(jobs []job, flags []int) (int, error) {
 
 func (p *pool) steps() []int     { C.glue_steps(p.g); return p.list() }
 func (p *pool) removed() []int   { C.glue_removed(p.g); return p.list() }
-func (p *pool) needs() []int     { C.glue_needs(p.g); return p.list() }
 func (p *pool) problems() []int  { C.glue_problems(p.g); return p.list() }
 func (p *pool) solutions() []int { C.glue_solutions(p.g); return p.list() }
 

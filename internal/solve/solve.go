@@ -98,14 +98,6 @@ type Pick struct {
 	Index     int    // into that repo's Packages, or Local
 	Requested bool
 	Reason    string
-	NeededBy  []Need // other packages of the plan; at most maxNeeds
-}
-
-// Need says that another package of the plan asked for this one.
-type Need struct {
-	By   int    // index into Plan.Install
-	Dep  string // what it asks for
-	Weak bool
 }
 
 // Plan is the answer.
@@ -186,7 +178,6 @@ const (
 	maxDeps     = 200000  // of one kind in one package
 	maxText     = 1 << 16 // bytes of one name, version or rich dependency
 	maxSpecs    = 100000
-	maxNeeds    = 16
 )
 
 // Solve answers a request.

@@ -114,11 +114,6 @@ func (p Plan) check(req *Request) error {
 		if n, ok := count[pick.Repo]; !ok || pick.Index < 0 || pick.Index >= n {
 			return fmt.Errorf("solver process: answer names package %d of %q", pick.Index, pick.Repo)
 		}
-		for _, n := range pick.NeededBy {
-			if n.By < 0 || n.By >= len(p.Install) {
-				return fmt.Errorf("solver process: answer names step %d of %d", n.By, len(p.Install))
-			}
-		}
 	}
 	for _, i := range p.Remove {
 		if i < 0 || i >= len(req.Installed) {

@@ -126,25 +126,6 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
-func TestWhy(t *testing.T) {
-	req := world(t, `@repo r
-		a-1-1.noarch; requires b
-		b-1-1.noarch; requires c
-		c-1-1.noarch
-		? install a`)
-	plan, err := solve.Solve(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var chain []string
-	for _, i := range solve.Why(plan, 0) {
-		chain = append(chain, req.Repos[0].Packages[plan.Install[i].Index].Name)
-	}
-	if got := strings.Join(chain, " "); got != "a b c" || plan.Install[0].NeededBy[0].Dep != "c" || solve.Why(plan, 9) != nil {
-		t.Errorf("got %s, %+v", got, plan.Install)
-	}
-}
-
 func FuzzDecode(f *testing.F) {
 	req := solve.Encode(world(&testing.T{}, wireWorld))
 	f.Add(req)
