@@ -3,6 +3,7 @@
 package repo
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -61,7 +62,7 @@ func (r *Repo) CommitTree(ctx context.Context, tx *Tx, dir string, o CommitTreeO
 		o.CanonicalPermissions = true
 	}
 	o.NoXattrs = o.NoXattrs || o.CanonicalPermissions || r.set.disableXattrs
-	c := &committer{tx: tx, o: o, batches: make(chan batch, 16), dents: make([]byte, 64<<10)}
+	c := &committer{tx: tx, o: o, batches: make(chan batch, 16)}
 	c.byInode = o.Known != nil && !o.Consume && (o.KnownCanonical || !o.changes()) && listsInodes(int(top.Fd()), dir)
 	var g *errgroup.Group
 	g, c.ctx = errgroup.WithContext(ctx)
@@ -71,12 +72,19 @@ func (r *Repo) CommitTree(ctx context.Context, tx *Tx, dir string, o CommitTreeO
 	var root tree.Root
 	g.Go(func() error {
 		defer close(c.batches)
-		n := &node{dir: top, done: func(c ostree.Checksum) { root.Tree = c }}
-		var err error
-		if root.Meta, err = c.dirMeta(n); err == nil {
-			err = c.walk(n)
+		c.walkers, c.walking = errgroup.WithContext(c.ctx)
+		c.walkers.SetLimit(1)
+		if c.byInode { // there is nothing to do but walk
+			c.walkers.SetLimit(r.workers)
 		}
-		return err
+		c.walkers.Go(func() (err error) {
+			n := &node{dir: top, done: func(c ostree.Checksum) { root.Tree = c }}
+			if root.Meta, err = c.dirMeta(n); err == nil {
+				err = c.walk(n)
+			}
+			return err
+		})
+		return c.walkers.Wait()
 	})
 	if err := g.Wait(); err != nil {
 		return tree.Root{}, fmt.Errorf("commit tree %s: %w", dir, err)
@@ -104,14 +112,14 @@ func (r *Repo) KnownInodes() (func(dev, ino uint64) (ostree.Checksum, bool), err
 	for b := range lists {
 		g.Go(func() error {
 			dir := string([]byte{hexDigits[b>>4], hexDigits[b&15]})
-			return eachInode(filepath.Join(r.path, "objects", dir), func(name string, ino uint64) {
-				digits, ok := strings.CutSuffix(name, ".file")
+			return eachInode(filepath.Join(r.path, "objects", dir), func(name []byte, ino uint64) {
+				digits, ok := bytes.CutSuffix(name, []byte(".file"))
 				if !ok || len(digits) != 2*len(ostree.Checksum{})-2 {
 					return
 				}
 				e := entry{ino: ino}
 				e.c[0] = byte(b)
-				if _, err := hex.Decode(e.c[1:], []byte(digits)); err == nil {
+				if _, err := hex.Decode(e.c[1:], digits); err == nil {
 					lists[b] = append(lists[b], e)
 				}
 			})
@@ -141,9 +149,11 @@ type committer struct {
 	ctx     context.Context
 	o       CommitTreeOptions
 	batches chan batch
-	byInode bool       // files are known by what a directory's listing says
-	dents   []byte     // where the walker lists directories
-	mu      sync.Mutex // held while a function of the caller's runs
+	byInode bool // files are known by what a directory's listing says
+	walkers *errgroup.Group
+	walking context.Context // ends when a walker fails
+	dents   sync.Pool       // *[direntBytes]byte, where walkers list directories
+	mu      sync.Mutex      // held while a function of the caller's runs
 }
 
 // node is one directory on its way to a dirtree.
@@ -185,12 +195,25 @@ func (c *committer) walk(n *node) error {
 		n.left.Add(1)
 		select {
 		case c.batches <- batch{n, from, min(from+fileBatch, len(n.tree.Files))}:
-		case <-c.ctx.Done():
-			return c.ctx.Err()
+		case <-c.walking.Done():
+			return context.Cause(c.walking)
 		}
 	}
 	for i := range n.tree.Dirs {
-		if err := c.descend(n, i); err != nil {
+		n.users.Add(1)
+		n.left.Add(1)
+		into := func() error {
+			err := c.descend(n, i)
+			c.release(n)
+			if err == nil {
+				err = c.settle(n)
+			}
+			return err
+		}
+		if c.walkers.TryGo(into) {
+			continue
+		}
+		if err := into(); err != nil {
 			return err
 		}
 	}
@@ -205,23 +228,29 @@ func unknown(f ostree.TreeFile) bool { return f.Checksum.IsZero() }
 // their checksums then.
 func (c *committer) list(n *node) error {
 	fd := int(n.dir.Fd())
+	buf, ok := c.dents.Get().(*[direntBytes]byte)
+	if !ok {
+		buf = new([direntBytes]byte)
+	}
+	defer c.dents.Put(buf)
 	var bad error
-	err := eachDirent(fd, c.dents, func(e dirent) {
-		if err := ostree.CheckName(e.name); err != nil && bad == nil {
+	err := eachDirent(fd, buf[:], func(e dirent) {
+		name := string(e.name)
+		if err := ostree.CheckName(name); err != nil && bad == nil {
 			bad = fmt.Errorf("%s: %w", n.path, err)
 		}
 		if e.kind == unix.DT_UNKNOWN {
 			var st unix.Stat_t
-			if err := unix.Fstatat(fd, e.name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil && bad == nil {
-				bad = &os.PathError{Op: "stat", Path: join(n.path, e.name), Err: err}
+			if err := unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil && bad == nil {
+				bad = &os.PathError{Op: "stat", Path: join(n.path, name), Err: err}
 			}
 			e.kind = byte(st.Mode & unix.S_IFMT >> 12)
 		}
 		if e.kind == unix.DT_DIR {
-			n.tree.Dirs = append(n.tree.Dirs, ostree.TreeDir{Name: e.name})
+			n.tree.Dirs = append(n.tree.Dirs, ostree.TreeDir{Name: name})
 			return
 		}
-		f := ostree.TreeFile{Name: e.name}
+		f := ostree.TreeFile{Name: name}
 		if c.byInode {
 			var ok bool
 			if f.Checksum, ok = c.o.Known(n.dev, e.ino); ok {
@@ -469,7 +498,7 @@ func (c *committer) xattrs(path string, s Stat, read func() ([]ostree.Xattr, err
 }
 
 // eachInode lists a directory with inode numbers, without a stat of each entry.
-func eachInode(path string, f func(name string, ino uint64)) error {
+func eachInode(path string, f func(name []byte, ino uint64)) error {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) {
 		return nil
@@ -478,5 +507,5 @@ func eachInode(path string, f func(name string, ino uint64)) error {
 		return &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	defer unix.Close(fd)
-	return eachDirent(fd, make([]byte, 64<<10), func(e dirent) { f(e.name, e.ino) })
+	return eachDirent(fd, make([]byte, direntBytes), func(e dirent) { f(e.name, e.ino) })
 }

@@ -12,12 +12,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// direntBytes is the room for a listing: some 600 names of objects at a time.
+const direntBytes = 64 << 10
+
 // direntHeader is the length of the fixed front of a linux_dirent64: inode 8, offset 8, record length 2, type 1.
 const direntHeader = 19
 
-// dirent is one entry of a directory as the kernel lists it. kind is a DT_ number, of which 0 says that it is not known.
+// dirent is one entry of a directory as the kernel lists it. kind is a DT_ number, of which 0 says that it is not known. name is
+// good until the function returns that it is given to.
 type dirent struct {
-	name string
+	name []byte
 	ino  uint64
 	kind byte
 }
@@ -30,7 +34,7 @@ func parseDirents(buf []byte, f func(e dirent)) {
 			return
 		}
 		name, _, _ := bytes.Cut(buf[direntHeader:length], []byte{0})
-		f(dirent{string(name), binary.NativeEndian.Uint64(buf), buf[18]})
+		f(dirent{name, binary.NativeEndian.Uint64(buf), buf[18]})
 		buf = buf[length:]
 	}
 }
@@ -46,7 +50,7 @@ func eachDirent(fd int, buf []byte, f func(e dirent)) error {
 			return err
 		}
 		parseDirents(buf[:n], func(e dirent) {
-			if e.name != "." && e.name != ".." {
+			if string(e.name) != "." && string(e.name) != ".." {
 				f(e)
 			}
 		})

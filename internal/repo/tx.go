@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"grove/internal/durable"
@@ -309,17 +308,11 @@ func (tx *Tx) moveAll(list []object) error {
 		}
 		groups, list = append(groups, list[:n]), list[n:]
 	}
-	var g errgroup.Group
-	if len(groups) > 8 {
-		g.SetLimit(tx.r.workers)
-	} else {
-		g.SetLimit(1)
-	}
+	// one after the other: the kernel has one lock for all renames from folder to folder
 	for _, group := range groups {
-		g.Go(func() error { return tx.moveGroup(group) })
-	}
-	if err := g.Wait(); err != nil {
-		return err
+		if err := tx.moveGroup(group); err != nil {
+			return err
+		}
 	}
 	return tx.syncDirs(groups)
 }
