@@ -14,6 +14,8 @@ import (
 	"regexp"
 	"sort"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -181,29 +183,50 @@ func newPair(t *testing.T, o origin, repos, releasever string, base []string) *p
 	s := newSite(t)
 	p := &pair{site: s, o: o, root: s.path("dnf")}
 	p.dnf = dnfInto(t, p.root, repos, releasever)
-	p.dnf(append([]string{"--setopt=install_weak_deps=False", "--disablerepo=*-updates", "install"}, base...)...)
 	second := []string{"install"}
 	if !o.fromUpdates {
 		// A guest's layers come from the sources of its base first, dnf takes the newest of all.
 		second = []string{"--disablerepo=*-updates", "install"}
 	}
-	p.dnf(append(second, o.install...)...)
-
-	s.grove("compose", o.manifest, "--repo", s.path("srv"))
-	s.grove("remote", "add", "dist", "file://"+s.path("srv"), "--no-gpg-verify")
-	s.grove("create", "g", "dist:"+o.ref)
-	s.grove(append(append([]string{"install", "g"}, o.install...), o.flags...)...)
+	atOnce(t, func() {
+		p.dnf(append([]string{"--setopt=install_weak_deps=False", "--disablerepo=*-updates", "install"}, base...)...)
+		p.dnf(append(second, o.install...)...)
+	}, func() {
+		s.grove("compose", o.manifest, "--repo", s.path("srv"))
+		s.grove("remote", "add", "dist", "file://"+s.path("srv"), "--no-gpg-verify")
+		s.grove("create", "g", "dist:"+o.ref)
+		s.grove(append(append([]string{"install", "g"}, o.install...), o.flags...)...)
+	})
 	return p
+}
+
+// atOnce does things that know nothing of each other at the same time; where one fails, the test ends after all.
+func atOnce(t *testing.T, all ...func()) {
+	t.Helper()
+	var wg sync.WaitGroup
+	var done atomic.Int32
+	for _, f := range all {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			f() // ends the goroutine where a helper fails
+			done.Add(1)
+		}()
+	}
+	wg.Wait()
+	if int(done.Load()) < len(all) {
+		t.FailNow()
+	}
 }
 
 // compare holds the trees against each other, entry by entry, and what rpm finds when it verifies them.
 func (p *pair) compare(t *testing.T) {
 	t.Helper()
-	theirs := scan(t, p.root, "")
 	guest := filepath.Join(p.site.root, "guests/g")
 	tree, done := p.site.tree("g")
 	defer done()
-	ours := scan(t, tree, "/var")
+	var theirs, ours map[string]entry
+	atOnce(t, func() { theirs = scan(t, p.root, "") }, func() { ours = scan(t, tree, "/var") })
 	for f, e := range scan(t, filepath.Join(guest, "var"), "") {
 		f = "/var" + strings.TrimSuffix(f, "/")
 		for _, m := range moved {
@@ -276,7 +299,8 @@ func (p *pair) verify(t *testing.T) {
 	if a, b := list(p.root, "/usr/lib/sysimage/rpm"), list(at, "/usr/share/rpm"); a != b {
 		t.Errorf("installed by dnf and not by grove, or the other way: %v", apart(a, b))
 	}
-	theirs, ours := find(p.root, "/usr/lib/sysimage/rpm"), find(at, "/usr/share/rpm")
+	var theirs, ours map[string]string
+	atOnce(t, func() { theirs = find(p.root, "/usr/lib/sysimage/rpm") }, func() { ours = find(at, "/usr/share/rpm") })
 	for _, f := range sortedNames(theirs, ours) {
 		if theirs[f] != ours[f] && !allowedPaths.MatchString(strings.TrimSuffix(f, "/")) {
 			t.Errorf("rpm -Va: %s: dnf %q, grove %q", f, theirs[f], ours[f])
@@ -288,8 +312,7 @@ func (p *pair) verify(t *testing.T) {
 // change makes one change on both sides and compares; base says that dnf changes packages of the base in place for it.
 func (p *pair) change(t *testing.T, name string, base bool, dnf, grove []string) {
 	t.Helper()
-	p.dnf(dnf...)
-	p.site.grove(grove...)
+	atOnce(t, func() { p.dnf(dnf...) }, func() { p.site.grove(grove...) })
 	p.changed = p.changed || base
 	t.Run(name, func(t *testing.T) { p.compare(t) })
 }
@@ -312,9 +335,12 @@ func (p *pair) replace(t *testing.T, flags []string, names ...string) {
 
 // upgrade brings the folder up to date in place, and the guest by its base and layers.
 func (p *pair) upgrade(t *testing.T, next string) {
-	p.dnf("--setopt=install_weak_deps=False", "--enablerepo=*-updates", "upgrade") // as the manifest of the base has it
-	p.site.grove("compose", next, "--repo", p.path("srv"))
-	p.site.grove("upgrade", "g")
+	atOnce(t, func() {
+		p.dnf("--setopt=install_weak_deps=False", "--enablerepo=*-updates", "upgrade") // as the manifest of the base has it
+	}, func() {
+		p.site.grove("compose", next, "--repo", p.path("srv"))
+		p.site.grove("upgrade", "g")
+	})
 	t.Run("upgrade", func(t *testing.T) { p.compare(t) })
 }
 

@@ -176,7 +176,7 @@ func (b *build) noteReplaced() (failed error) {
 // withStates is the header of a base package with the states that its files have from now on, nil where none changes.
 func (b *build) withStates(h *rpm.Header) (*rpm.Header, error) {
 	changed := b.baseStates[h.NEVRA().String()]
-	if len(changed) == 0 {
+	if len(changed) == 0 || !h.Has(rpm.TagFileStates) {
 		return nil, nil
 	}
 	paths, err := h.Paths()
