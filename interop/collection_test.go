@@ -143,6 +143,23 @@ func TestPartialOfTheOther(t *testing.T) {
 			d.reader.run(t, repo, "pull", "up", "main")
 			sound(t, repo)
 		})
+		peerCase(t, "fsck/all/"+d.direction, func(t *testing.T) {
+			repo := d.maker.clone(t, "bare-user", "")
+			d.maker.run(t, repo, "pull-local", u.dir, "main")
+			files := glob(t, filepath.Join(repo, "objects/*/*.file"))[:2]
+			for _, file := range files {
+				if err := os.WriteFile(file, []byte("damaged"), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			out, errs, code := d.reader.try(t, repo, "fsck", "--all")
+			for _, file := range files {
+				name := filepath.Base(filepath.Dir(file)) + strings.TrimSuffix(filepath.Base(file), ".file")
+				if code == 0 || !strings.Contains(out+errs, name) {
+					t.Errorf("exit code %d, and nothing of %s:\n%s%s", code, name, out, errs)
+				}
+			}
+		})
 		peerCase(t, "static-delta-delete/name/"+d.direction, func(t *testing.T) {
 			src := filepath.Join(t.TempDir(), "src")
 			tool(t, "cp", "-a", pullFrom(t, clientNamed(d.maker.name)).dir, src)

@@ -36,7 +36,7 @@ func newGrown(t *testing.T, seed int64) *grown {
 		if err := os.Mkdir(*dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		w := grower{T: t, r: rand.New(rand.NewSource(seed + int64(i))), left: 150, few: []int{0, 0, -1, 1}[i], fixed: i == 3}
+		w := grower{T: t, r: rand.New(rand.NewSource(seed + int64(i))), left: 80, few: []int{0, 0, -1, 1}[i], fixed: i == 3}
 		w.dir(*dir, 0)
 		// paths that all have, so that trees join below them
 		write(t, filepath.Join(*dir, "usr/share/common/file"), fmt.Sprint("in tree ", i))

@@ -19,7 +19,7 @@ import (
 func TestModesBothWays(t *testing.T) {
 	need(t, "ostree")
 	dir := filepath.Join(t.TempDir(), "tree")
-	g := grower{T: t, r: rand.New(rand.NewSource(11)), left: 60}
+	g := grower{T: t, r: rand.New(rand.NewSource(11)), left: 40}
 	g.must(os.Mkdir(dir, 0o755))
 	g.dir(dir, 0)
 	grove, _ := clients()
