@@ -160,6 +160,22 @@ func TestPartialOfTheOther(t *testing.T) {
 				}
 			}
 		})
+		peerCase(t, "static-delta-reindex/pull/"+d.direction, func(t *testing.T) {
+			src := filepath.Join(t.TempDir(), "src")
+			from := pullFrom(t, clientNamed(d.maker.name))
+			tool(t, "cp", "-a", from.dir, src)
+			d.maker.run(t, src, "config", "set", "core.no-deltas-in-summary", "true")
+			d.maker.run(t, src, "static-delta", "generate", "main")
+			d.maker.run(t, src, "static-delta", "reindex", "--to="+from.head())
+			d.maker.run(t, src, "summary", "-u")
+			if text := d.reader.run(t, src, "summary", "--raw"); strings.Contains(text, "ostree.static-deltas'") {
+				t.Errorf("the summary lists deltas: %s", text)
+			}
+			repo := d.reader.clone(t, "bare-user", serveStatic(t, src).url)
+			d.reader.run(t, repo, "pull", "--disable-static-deltas", "up", "main@"+from.history[1])
+			d.reader.run(t, repo, "pull", "--require-static-deltas", "up", "main")
+			sound(t, repo)
+		})
 		peerCase(t, "static-delta-delete/name/"+d.direction, func(t *testing.T) {
 			src := filepath.Join(t.TempDir(), "src")
 			tool(t, "cp", "-a", pullFrom(t, clientNamed(d.maker.name)).dir, src)

@@ -75,6 +75,8 @@ func TestPullTrust(t *testing.T) {
 			{"unsigned", keyring{}, keyring{}, good, nil, true},
 			{"wrong-key", stranger, keyring{}, good, nil, true},
 			{"expired-key", old, keyring{}, old, nil, true},
+			{"gpgkeypath", good, keyring{}, stranger, []string{"--set=gpgkeypath=" + good.public}, false},
+			{"gpgkeypath-of-another", good, keyring{}, stranger, []string{"--set=gpgkeypath=" + old.public}, true},
 			{"no-gpg-verify", stranger, keyring{}, good, []string{"--no-gpg-verify"}, false},
 			{"signed-summary", good, good, good, []string{"--set=gpg-verify-summary=true"}, false},
 			{"unsigned-summary", good, keyring{}, good, []string{"--set=gpg-verify-summary=true"}, true},
