@@ -245,6 +245,10 @@ func (c *clash) againstBase() error {
 		if owned[at] || decided || c.b.o.Base != nil && len(c.b.base.headers) == 0 {
 			continue
 		}
+		if isAccountFile(at) {
+			c.b.winner[at] = baseWins // who is there stays
+			continue
+		}
 		c.b.winner[at] = claims[0].pkg // rpm writes over what no package owns; settleConfig saves it where it is to be saved
 	}
 	slices.SortStableFunc(c.conflicts, func(x, y FileConflict) int { return strings.Compare(x.Path, y.Path) })

@@ -207,6 +207,7 @@ func TestThroughLinks(t *testing.T) {
 		b.file("usr/share/made", "by the base's maker\n")
 		b.file("usr/etc/made", "by the base's maker\n")
 		b.file("usr/etc/kept", "by the base's maker\n")
+		b.file("usr/etc/subuid", "me:100000:65536\n")
 		b.link("usr/lib/elsewhere", "/var/elsewhere")
 	})
 	p.source(t, "sbin",
@@ -219,13 +220,15 @@ func TestThroughLinks(t *testing.T) {
 		fixture.Spec{Name: "same-tool", Files: []fixture.File{{Path: "/usr/bin/tool", Content: []byte("another\n")}}},
 		fixture.Spec{Name: "own", Files: []fixture.File{file("/usr/share/made", "own\n"),
 			with(file("/etc/made", "own\n"), func(f *fixture.File) { f.Flags = fixture.FlagConfig }),
-			with(file("/etc/kept", "own\n"), func(f *fixture.File) { f.Flags = fixture.FlagConfig | fixture.FlagNoReplace })}},
+			with(file("/etc/kept", "own\n"), func(f *fixture.File) { f.Flags = fixture.FlagConfig | fixture.FlagNoReplace }),
+			with(file("/etc/subuid", ""), func(f *fixture.File) { f.Flags = fixture.FlagConfig })}},
 	)
 	_, tr := p.run(t, manifest.Manifest{Packages: []string{"tool", "twice", "own"}}, p.onBase(t, "merged"))
 	for path, want := range map[string]string{
 		"usr/sbin": "[link to bin]", "usr/bin/tool": "#!/bin/sh\n", "usr/bin/tool-link": "[link to tool]", "usr/bin/old": "old\n", "usr/bin/both": "same\n",
 		"usr/bin/by-script": "[link to tool]", "usr/lib/elsewhere": "[link to /var/elsewhere]", "usr/share/factory/var/elsewhere/f": "f\n",
 		"usr/share/made": "own\n", "usr/etc/made": "own\n", "usr/etc/kept": "by the base's maker\n",
+		"usr/etc/made.rpmorig": "by the base's maker\n", "usr/etc/kept.rpmnew": "own\n", "usr/etc/subuid": "me:100000:65536\n",
 	} {
 		if got := p.text(t, tr, path); got != want {
 			t.Errorf("%s is %q, wanted %q", path, got, want)
