@@ -324,7 +324,7 @@ func (g *Guest) state(id int, used func() roots) *Deployment {
 	d := &Deployment{ID: id, dir: filepath.Join(g.deploymentsDir(), strconv.Itoa(id))}
 	current, err := g.currentID()
 	d.Current = err == nil && current == id
-	d.running = func() bool { return locked(d.RunLock()) || used().uses(g.name, *d) }
+	d.running = func() bool { return locked(d.RunLock()) || used().uses(*d) }
 	return d
 }
 
