@@ -31,20 +31,12 @@ func (r *Repo) FileHeader(c ostree.Checksum) (ostree.FileHeader, int64, error) {
 //
 //	errors  ErrNotFound, ostree.ErrCorrupt
 func (r *Repo) OpenFile(c ostree.Checksum) (ostree.FileHeader, int64, io.ReadCloser, error) {
-	p, err := r.locate(object{ostree.TypeFile, c})
-	if err != nil {
-		return ostree.FileHeader{}, 0, nil, err
+	f, err := r.openFile(c)
+	for p := r.parent; p != nil && absent(err); p = p.parent {
+		f, err = p.openFile(c)
 	}
-	var f openFile
-	switch p.mode {
-	case Archive:
-		f, err = p.openArchive(c)
-	case BareUser:
-		f, err = p.openBareUser(c)
-	case BareSplitXattrs:
-		f, err = p.openSplit(c)
-	default:
-		f, err = p.openBare(c)
+	if absent(err) {
+		return ostree.FileHeader{}, 0, nil, fmt.Errorf("object %s: %w", object{ostree.TypeFile, c}, ErrNotFound)
 	}
 	if err == nil {
 		err = f.h.Check()
@@ -58,6 +50,22 @@ func (r *Repo) OpenFile(c ostree.Checksum) (ostree.FileHeader, int64, io.ReadClo
 	}
 	return f.h, f.size, f.content, nil
 }
+
+// openFile opens a file object of this repository, not of a parent.
+func (r *Repo) openFile(c ostree.Checksum) (openFile, error) {
+	switch r.mode {
+	case Archive:
+		return r.openArchive(c)
+	case BareUser:
+		return r.openBareUser(c)
+	case BareSplitXattrs:
+		return r.openSplit(c)
+	}
+	return r.openBare(c)
+}
+
+// absent reports whether what openFile returned says that there is no such object.
+func absent(err error) bool { return err == unix.ENOENT || errors.Is(err, ErrNotFound) }
 
 // OpenVerified is OpenFile with a content whose last Read returns ostree.ErrCorrupt instead of io.EOF if header and
 // content are not what the name says. A symlink, of which there is nothing to read, is verified at once.
@@ -187,7 +195,7 @@ func readlinkAt(dir int, name string) (string, error) {
 
 // openBareUser reads a file whose metadata is in user.ostreemeta; a symlink's target is the content.
 func (r *Repo) openBareUser(c ostree.Checksum) (f openFile, err error) {
-	fd, st, err := r.openRegular(object{ostree.TypeFile, c})
+	fd, st, err := r.openOwn(object{ostree.TypeFile, c})
 	if err != nil {
 		return f, err
 	}
@@ -220,7 +228,7 @@ func (r *Repo) openBareUser(c ostree.Checksum) (f openFile, err error) {
 
 // openArchive reads a filez object.
 func (r *Repo) openArchive(c ostree.Checksum) (f openFile, err error) {
-	fd, _, err := r.openRegular(object{ostree.TypeFile, c})
+	fd, _, err := r.openOwn(object{ostree.TypeFile, c})
 	if err != nil {
 		return f, err
 	}

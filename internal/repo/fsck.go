@@ -83,6 +83,7 @@ type fsck struct {
 	r      *Repo // without what is remembered
 	cached *Repo
 	o      FsckOptions
+	bufs   sync.Pool // *[]byte, for content
 	mu     sync.Mutex
 	faulty map[object]bool
 	had    map[object]bool // all objects that were listed
@@ -125,12 +126,17 @@ func (f *fsck) objects(ctx context.Context) error {
 }
 
 func (f *fsck) verifyAll(ctx context.Context, list []object) error {
-	buf := make([]byte, 256<<10)
+	buf, ok := f.bufs.Get().(*[]byte)
+	if !ok {
+		b := make([]byte, 256<<10)
+		buf = &b
+	}
+	defer f.bufs.Put(buf)
 	for _, o := range list {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		err := f.r.verify(o, f.o.Quick, buf)
+		err := f.r.verify(o, f.o.Quick, *buf)
 		if err == nil || errors.Is(err, ErrNotFound) { // gone meanwhile: commits tells whether it is missed
 			continue
 		}

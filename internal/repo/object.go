@@ -74,10 +74,17 @@ func openAt(dir int, name string) (int, error) {
 
 // openRegular opens the file that holds o, which must be a regular file.
 func (r *Repo) openRegular(o object) (fd int, st unix.Stat_t, err error) {
+	fd, st, err = r.openOwn(o)
+	if r.parent != nil && errors.Is(err, ErrNotFound) {
+		return r.parent.openRegular(o)
+	}
+	return fd, st, err
+}
+
+// openOwn is openRegular without the parent.
+func (r *Repo) openOwn(o object) (fd int, st unix.Stat_t, err error) {
 	fd, err = openAt(r.objdir(), r.objectPath(o))
 	switch {
-	case err == unix.ENOENT && r.parent != nil:
-		return r.parent.openRegular(o)
 	case err == unix.ENOENT:
 		return -1, st, fmt.Errorf("object %s: %w", o, ErrNotFound)
 	case err == unix.ELOOP:
