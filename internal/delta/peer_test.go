@@ -3,10 +3,7 @@
 package delta_test
 
 import (
-	"bytes"
 	"context"
-	"encoding/base64"
-	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,8 +12,6 @@ import (
 
 	"grove/internal/delta"
 	"grove/internal/ostree"
-	"grove/internal/repo"
-	"grove/internal/sign"
 )
 
 // Deltas that ostree makes, with every option, are applied in every mode.
@@ -101,48 +96,6 @@ func TestPeerAppliesOurDeltas(t *testing.T) {
 				}
 			}
 		}
-	}
-}
-
-// A signature of ours is good to ostree, and one of its to us; a wrong key is not.
-func TestPeerSignedDeltas(t *testing.T) {
-	needPeer(t)
-	if name := os.Getenv("GROVE_OSTREE"); name != "" {
-		defer func(was string) { ostreeProgram = was }(ostreeProgram)
-		ostreeProgram = name
-	}
-	if !strings.Contains(peer(t, "--version"), "sign-ed25519") {
-		t.Skip("this ostree was built without ed25519 (GROVE_OSTREE names another)")
-	}
-	w := makeWorld(t)
-	n := ostree.DeltaName{To: w.after}
-	mine, policy := signers(t, 1)
-	_, other := signers(t, 2)
-	o := ways["plain"]
-	o.Signers = mine
-	generate(t, w, n, o)
-	public := policy.Ed25519Keys()[0]
-	if got := peer(t, "--repo="+w.r.Path(), "static-delta", "verify", n.String(), public); !strings.Contains(got, "Verification OK") {
-		t.Errorf("ostree verifies ours: %s", got)
-	}
-	r := w.clone(t, repo.Bare, ostree.Checksum{})
-	peer(t, "--repo="+r.Path(), "static-delta", "apply-offline", w.r.DeltaDir(n), public)
-	check(t, r)
-
-	file := filepath.Join(t.TempDir(), "delta")
-	secret := bytes.Repeat([]byte{1}, 32)
-	key, err := base64.StdEncoding.DecodeString(public)
-	ok(t, err)
-	peer(t, "--repo="+w.r.Path(), "static-delta", "generate", "--empty", "--inline", "--min-fallback-size=0", "--filename="+file,
-		"--sign="+b64(append(secret, key...)), "x")
-	d, err := delta.Open(file)
-	ok(t, err)
-	defer d.Close()
-	if marks, err := d.Verify(policy); err != nil || len(marks) != 1 {
-		t.Errorf("we verify ostree's: %v, %v", marks, err)
-	}
-	if _, err := d.Verify(other); !errors.Is(err, sign.ErrUntrusted) {
-		t.Errorf("with another key: %v", err)
 	}
 }
 

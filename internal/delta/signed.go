@@ -3,6 +3,7 @@
 package delta
 
 import (
+	"bytes"
 	"fmt"
 
 	"grove/internal/gvariant"
@@ -37,6 +38,13 @@ func unwrap(file span) (body span, signatures gvariant.Dict, signed bool, err er
 	sigs, err := file.sub(align8(ends[0]), table)
 	if err != nil {
 		return file, nil, false, err
+	}
+	pad := make([]byte, align8(ends[0])-ends[0])
+	if err := file.readAt(pad, ends[0]); err != nil {
+		return file, nil, false, err
+	}
+	if !bytes.Equal(pad, make([]byte, len(pad))) {
+		return file, nil, false, corruptf("padding behind the superblock is %x", pad)
 	}
 	data, err := sigs.load("signatures", maxDictValueLen)
 	if err != nil {
