@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sync/errgroup"
+
 	"grove/internal/fetch"
 	"grove/internal/importer"
 	"grove/internal/manifest"
@@ -188,11 +190,8 @@ func (b *build) loadSources(ctx context.Context) (dead []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, src := range chosen {
-		b.o.Progress(Event{Step: "resolve", Detail: src.ID})
-		md, err := rpmmd.Load(ctx, src, rpmmd.LoadOptions{
-			CacheDir: b.metadataDir(), Client: b.o.Client, Offline: b.o.Offline, Refresh: b.o.Refresh, ReadKey: b.o.ReadKey,
-		})
+	for i, l := range b.loadAll(ctx, chosen) {
+		src, md, err := chosen[i], l.md, l.err
 		if err == nil {
 			b.sources = append(b.sources, md)
 			for _, w := range md.Warnings { // groups that cannot be read: what asks for one will fail
@@ -200,7 +199,7 @@ func (b *build) loadSources(ctx context.Context) (dead []string, err error) {
 			}
 			continue
 		}
-		if ctx.Err() != nil || !rpmmd.Unavailable(err) || diskFault(err) {
+		if ctx.Err() != nil || l.fatal {
 			return nil, err
 		}
 		if b.needsAll() && !src.SkipIfUnavailable && !errors.Is(err, fetch.ErrOffline) {
@@ -216,6 +215,45 @@ func (b *build) loadSources(ctx context.Context) (dead []string, err error) {
 		return nil, fmt.Errorf("no source can be read: %s", strings.Join(dead, "; "))
 	}
 	return dead, nil
+}
+
+// loaded is what became of loading one source.
+type loaded struct {
+	md    *rpmmd.Metadata
+	err   error
+	fatal bool // nothing can be made without knowing what is wrong
+}
+
+// loadsAtOnce bounds how many sources are asked and parsed at a time.
+const loadsAtOnce = 4
+
+// loadAll loads sources, several at a time. What is fatal ends the others, and is then all that the result has.
+func (b *build) loadAll(ctx context.Context, sources []rpmmd.Source) []loaded {
+	out := make([]loaded, len(sources))
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(loadsAtOnce)
+	for i, src := range sources {
+		group.Go(func() error {
+			b.o.Progress(Event{Step: "resolve", Detail: src.ID})
+			l := &out[i]
+			l.md, l.err = rpmmd.Load(gctx, src, rpmmd.LoadOptions{
+				CacheDir: b.metadataDir(), Client: b.o.Client, Offline: b.o.Offline, Refresh: b.o.Refresh, ReadKey: b.o.ReadKey,
+			})
+			if l.fatal = l.err != nil && gctx.Err() == nil && (!rpmmd.Unavailable(l.err) || diskFault(l.err)); l.fatal {
+				return l.err
+			}
+			return nil
+		})
+	}
+	if group.Wait() == nil {
+		return out
+	}
+	for _, l := range out {
+		if l.fatal {
+			return []loaded{l}
+		}
+	}
+	return out
 }
 
 // diskFault tells a fault of this machine from one of a source: no other source would be any better.

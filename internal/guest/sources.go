@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"sync"
 
 	"grove/internal/compose"
 	"grove/internal/deploy"
@@ -78,11 +79,12 @@ type view struct {
 	r    *repo.Repo
 	base *tree.Tree
 	own  string // the tree of the current deployment with its /etc; "" = there is none
+	mu   *sync.Mutex
 }
 
 // viewOf is the view of a guest that is to stand on base; cur may be nil. done gives back what it holds.
 func (e Env) viewOf(base *tree.Tree, cur *deploy.Deployment) (v view, done func(), err error) {
-	v = view{r: e.Store.Repo(), base: base}
+	v = view{r: e.Store.Repo(), base: base, mu: &sync.Mutex{}}
 	if cur == nil {
 		return v, func() {}, nil
 	}
@@ -284,8 +286,10 @@ func (e Env) readKey(ctx context.Context, v view, u string) ([]byte, error) {
 	return e.Client.Get(ctx, u, maxRepoFile)
 }
 
-// fileOrHost reads a file that a .repo file names: the guest's, else this host's.
+// fileOrHost reads a file that a .repo file names: the guest's, else this host's. Sources are loaded several at a time.
 func (v view) fileOrHost(name string) ([]byte, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	data, err := v.file(name)
 	if err != nil || data != nil {
 		return data, err

@@ -398,7 +398,8 @@ func (p *primaryParser) endElement() error {
 	return nil
 }
 
-// depBlock is the number of dependencies that lie together: 5 MB of them.
+// depBlock is the number of dependencies that lie together in the end: 5 MB of them. The first block has a hundredth, the next ones twice the
+// one before.
 const depBlock = 1 << 16
 
 // keepDeps puts the list of the moment into a block that lists share; nothing can be appended to it in place.
@@ -408,7 +409,7 @@ func (p *primaryParser) keepDeps() []rpm.Dep {
 		return nil
 	}
 	if n > cap(p.depBlock)-len(p.depBlock) {
-		p.depBlock = huge(make([]rpm.Dep, max(n, depBlock)))[:0]
+		p.depBlock = huge(make([]rpm.Dep, max(n, min(depBlock, max(depBlock/100, 2*cap(p.depBlock))))))[:0]
 	}
 	k := len(p.depBlock)
 	p.depBlock = append(p.depBlock, p.deps...)
