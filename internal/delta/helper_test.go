@@ -18,6 +18,7 @@ import (
 
 	"grove/internal/delta"
 	"grove/internal/ostree"
+	"grove/internal/pull"
 	"grove/internal/repo"
 	"grove/internal/tree"
 )
@@ -206,7 +207,8 @@ func (w world) clone(t testing.TB, mode repo.Mode, c ostree.Checksum) *repo.Repo
 	t.Helper()
 	r := initRepo(t, mode)
 	if !c.IsZero() {
-		ok(t, r.PullLocal(context.Background(), w.r, []string{c.String()}, repo.PullOptions{}))
+		_, err := pull.Local(context.Background(), r, w.r.Path(), "", []string{c.String()}, pull.Options{})
+		ok(t, err)
 		ok(t, r.SetRef("x", c))
 	}
 	return r

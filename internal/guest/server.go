@@ -17,6 +17,7 @@ import (
 	"grove/internal/durable"
 	"grove/internal/manifest"
 	"grove/internal/ostree"
+	"grove/internal/pull"
 	"grove/internal/repo"
 	"grove/internal/rpmmd"
 	"grove/internal/trust"
@@ -254,7 +255,7 @@ func publish(ctx context.Context, from, to *repo.Repo, ref string, res compose.R
 			return err
 		}
 		if !own {
-			if err := to.PullLocal(ctx, from, []string{ref}, repo.PullOptions{}); err != nil {
+			if _, err := pull.Local(ctx, to, from.Path(), "", []string{ref}, pull.Options{}); err != nil {
 				return err
 			}
 		}

@@ -127,5 +127,6 @@ func Booted(ctx context.Context, r *repo.Repo, root string) (ostree.Checksum, er
 	if src.IsPartial(c) {
 		return c, fmt.Errorf("commit %s of the host: only a part of it is in %s: %w", c, filepath.Join(root, "sysroot/ostree/repo"), repo.ErrNotFound)
 	}
-	return c, r.PullLocal(ctx, src, []string{c.String()}, repo.PullOptions{Untrusted: true})
+	_, err = Local(ctx, r, src.Path(), "", []string{c.String()}, Options{Untrusted: true})
+	return c, err
 }

@@ -64,7 +64,7 @@ func (w deltaWorld) client(t testing.TB, url string, mode repo.Mode, options map
 	t.Helper()
 	r := initRepo(t, mode)
 	addRemote(t, r, url, options)
-	if err := r.PullLocal(context.Background(), w.src, []string{w.one.String()}, repo.PullOptions{}); err != nil {
+	if _, err := pull.Local(context.Background(), r, w.src.Path(), "", []string{w.one.String()}, pull.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.SetRef("up:main", w.one); err != nil {
@@ -123,7 +123,7 @@ func TestDeltasWhereTheySaveNothing(t *testing.T) {
 	r := initRepo(t, repo.BareUser)
 	addRemote(t, r, s.URL, nil)
 	ctx := context.Background()
-	if err := r.PullLocal(ctx, w.src, []string{w.one.String()}, repo.PullOptions{}); err != nil {
+	if _, err := pull.Local(ctx, r, w.src.Path(), "", []string{w.one.String()}, pull.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.src.DeleteDelta(ctx, ostree.DeltaName{From: w.one, To: w.two}); err != nil {
@@ -342,7 +342,7 @@ func TestOldDeltas(t *testing.T) {
 		for _, url := range []string{s.URL, folder} {
 			r := initRepo(t, repo.BareUser)
 			addRemote(t, r, url, nil)
-			if err := r.PullLocal(context.Background(), src, []string{one.String()}, repo.PullOptions{}); err != nil {
+			if _, err := pull.Local(context.Background(), r, src.Path(), "", []string{one.String()}, pull.Options{}); err != nil {
 				t.Fatal(err)
 			}
 			res, err := pull.Pull(context.Background(), r, "up", []string{"main"}, pull.Options{Client: quick(), Deltas: pull.DeltasAlways})

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"grove/internal/pull"
 	"grove/internal/repo"
 	"grove/internal/tree"
 )
@@ -122,7 +123,7 @@ func BenchmarkPeers(b *testing.B) {
 			pair(b, "pull-local into archive", func(dest string) {
 				r, err := repo.Init(dest, repo.Archive)
 				ok(b, err)
-				ok(b, r.PullLocal(ctx, open(b, bare.Path()), []string{"x"}, repo.PullOptions{}))
+				ok(b, pullLocal(r, open(b, bare.Path()), []string{"x"}, pull.Options{}))
 			}, func(dest string) {
 				run(b, "ostree", "--repo="+dest, "init", "--mode=archive")
 				run(b, "ostree", "--repo="+dest, "pull-local", bare.Path(), "x")

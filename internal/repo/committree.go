@@ -169,6 +169,9 @@ type node struct {
 	left  atomic.Int32 // what the dirtree waits for: the walker, batches, directories
 }
 
+// fileBatch is how many files one goroutine takes at a time.
+const fileBatch = 32
+
 // batch is some files of one directory, tree.Files[from:to] of it.
 type batch struct {
 	n        *node

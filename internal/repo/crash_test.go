@@ -16,6 +16,7 @@ import (
 
 	"grove/internal/durable"
 	"grove/internal/ostree"
+	"grove/internal/pull"
 	"grove/internal/repo"
 	"grove/internal/tree"
 )
@@ -46,7 +47,7 @@ func TestEachStepFailing(t *testing.T) {
 	r = open(t, r.Path())
 	jobs := map[string]func() error{
 		"pull": func() error {
-			return r.PullLocal(ctx, src, []string{"x"}, repo.PullOptions{})
+			return pullLocal(r, src, []string{"x"}, pull.Options{})
 		},
 		"commit": func() error {
 			_, err := tryCommitDir(r, dir, "x", repo.CommitTreeOptions{})
@@ -62,7 +63,7 @@ func TestEachStepFailing(t *testing.T) {
 		for n := int64(1); ; n++ {
 			resetTo(t, r, src, first)
 			if name == "prune" {
-				ok(t, r.PullLocal(ctx, src, []string{second.String()}, repo.PullOptions{}))
+				ok(t, pullLocal(r, src, []string{second.String()}, pull.Options{}))
 			}
 			begin, fired := durable.Steps(), false
 			durable.SetHook(func(step int64, op, path string) error {
@@ -94,7 +95,7 @@ func TestEachStepFailing(t *testing.T) {
 func resetTo(t *testing.T, r, src *repo.Repo, first ostree.Checksum) {
 	t.Helper()
 	ctx := context.Background()
-	ok(t, r.PullLocal(ctx, src, []string{first.String()}, repo.PullOptions{}))
+	ok(t, pullLocal(r, src, []string{first.String()}, pull.Options{}))
 	ok(t, r.SetRef("x", first))
 	_, err := r.Prune(ctx, repo.PruneOptions{RefsOnly: true})
 	ok(t, err)
@@ -294,7 +295,7 @@ func damageOne(t *testing.T, r *repo.Repo, path string, d damage) {
 		if r.Mode() == repo.Archive {
 			taker = initRepo(t, repo.BareUser)
 		}
-		if err := taker.PullLocal(ctx, open(t, r.Path()), []string{"x"}, repo.PullOptions{Untrusted: true}); err == nil {
+		if err := pullLocal(taker, open(t, r.Path()), []string{"x"}, pull.Options{Untrusted: true}); err == nil {
 			t.Errorf("%s %s: pulled", name, d.name)
 		}
 		check(t, taker)
@@ -310,7 +311,7 @@ func TestFsckDelete(t *testing.T) {
 	smallTree(t, dir, 1)
 	src, r := initRepo(t, repo.BareUser), initRepo(t, repo.Archive)
 	c := commitDir(t, src, dir, "x", repo.CommitTreeOptions{})
-	ok(t, r.PullLocal(ctx, src, nil, repo.PullOptions{}))
+	ok(t, pullLocal(r, src, nil, pull.Options{}))
 	tr, v, err := r.Tree(c)
 	ok(t, err)
 	e, _, err := tr.Lookup("d/file")
@@ -330,7 +331,7 @@ func TestFsckDelete(t *testing.T) {
 			t.Errorf("afterwards: %+v %v", res, err)
 		}
 		check(t, r)
-		ok(t, r.PullLocal(ctx, src, nil, repo.PullOptions{}))
+		ok(t, pullLocal(r, src, nil, pull.Options{}))
 		if r.IsPartial(c) {
 			t.Error("still partial")
 		}

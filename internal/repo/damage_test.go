@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"grove/internal/ostree"
+	"grove/internal/pull"
 	"grove/internal/repo"
 	"grove/internal/tree"
 )
@@ -120,7 +121,7 @@ func damageRead(t *testing.T, ctx context.Context, r *repo.Repo, c ostree.Checks
 			return fresh.Checkout(ctx, tree.Root{Tree: v.Tree, Meta: v.Meta}, t.TempDir()+"/out", repo.CheckoutOptions{Copy: true, UserMode: true})
 		},
 		"pull-local": func() error {
-			return initRepo(t, other(r.Mode())).PullLocal(ctx, fresh, []string{c.String()}, repo.PullOptions{Untrusted: true})
+			return pullLocal(initRepo(t, other(r.Mode())), fresh, []string{c.String()}, pull.Options{Untrusted: true})
 		},
 	} {
 		err := read()
@@ -166,7 +167,7 @@ func TestDeepTrees(t *testing.T) {
 		"checkout": func() error { return r.Checkout(ctx, root, t.TempDir()+"/out", repo.CheckoutOptions{UserMode: true}) },
 		"export":   func() error { return r.ExportTar(ctx, io.Discard, c, repo.ExportOptions{}) },
 		"pull": func() error {
-			return initRepo(t, repo.BareUser).PullLocal(ctx, r, []string{"deep"}, repo.PullOptions{})
+			return pullLocal(initRepo(t, repo.BareUser), r, []string{"deep"}, pull.Options{})
 		},
 		"walk":  func() error { return tree.Load(r, root).Walk(func(string, tree.Entry) error { return nil }) },
 		"prune": func() error { _, err := r.Prune(ctx, repo.PruneOptions{RefsOnly: true}); return err },

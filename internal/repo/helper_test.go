@@ -17,6 +17,7 @@ import (
 
 	"grove/internal/gvariant"
 	"grove/internal/ostree"
+	"grove/internal/pull"
 	"grove/internal/repo"
 	"grove/internal/tree"
 )
@@ -217,4 +218,10 @@ func sameText(t testing.TB, got, want string) {
 			t.Fatalf("line %d:\ngot  %s\nwant %s", i+1, a, b)
 		}
 	}
+}
+
+// pullLocal brings refs from another repository on this machine, as the verb does.
+func pullLocal(r, src *repo.Repo, refs []string, o pull.Options) error {
+	_, err := pull.Local(context.Background(), r, src.Path(), "", refs, o)
+	return err
 }

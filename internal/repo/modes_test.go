@@ -16,13 +16,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"grove/internal/ostree"
+	"grove/internal/pull"
 	"grove/internal/repo"
 )
 
 // A commit goes from a repository of each mode to one of each other and keeps its name and all it holds.
 func TestPullLocalBetweenModes(t *testing.T) {
 	needRoot(t)
-	ctx := context.Background()
 	dir := filepath.Join(t.TempDir(), "tree")
 	makeTree(t, dir, true)
 	plain := filepath.Join(t.TempDir(), "plain")
@@ -37,8 +37,8 @@ func TestPullLocalBetweenModes(t *testing.T) {
 		for _, to := range all {
 			for _, untrusted := range []bool{false, true} {
 				dest := initRepo(t, to)
-				ok(t, dest.PullLocal(ctx, src, []string{"plain"}, repo.PullOptions{Untrusted: untrusted}))
-				err := dest.PullLocal(ctx, src, []string{"all"}, repo.PullOptions{Untrusted: untrusted})
+				ok(t, pullLocal(dest, src, []string{"plain"}, pull.Options{Untrusted: untrusted}))
+				err := pullLocal(dest, src, []string{"all"}, pull.Options{Untrusted: untrusted})
 				if (err == nil) != (from != repo.BareUserOnly && to != repo.BareUserOnly) {
 					t.Errorf("%v to %v: all: %v", from, to, err)
 				}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"grove/internal/ostree"
+	"grove/internal/pull"
 	"grove/internal/repo"
 	"grove/internal/tree"
 )
@@ -95,7 +96,8 @@ func peerPull(t *testing.T, ours *repo.Repo, theirs, name string) {
 		peer(t, "--repo="+dest, "fsck")
 		for _, untrusted := range []bool{false, true} {
 			r := initRepo(t, mode)
-			ok(t, r.PullLocal(context.Background(), open(t, theirs), []string{"x"}, repo.PullOptions{RemoteName: "origin", Untrusted: untrusted}))
+			_, err := pull.Local(context.Background(), r, theirs, "origin", []string{"x"}, pull.Options{Untrusted: untrusted})
+			ok(t, err)
 			check(t, r)
 			peer(t, "--repo="+r.Path(), "fsck")
 			got, err := r.Resolve("origin:x")

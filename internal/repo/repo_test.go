@@ -20,6 +20,7 @@ import (
 
 	"grove/internal/durable"
 	"grove/internal/ostree"
+	"grove/internal/pull"
 	"grove/internal/repo"
 	"grove/internal/tree"
 )
@@ -389,7 +390,7 @@ func TestDetachedAndPartial(t *testing.T) {
 	ok(t, err)
 	tx.SetDetached(c, ostree.AddSignature(nil, ostree.KeySignEd25519, []byte("sig")))
 	ok(t, tx.Commit())
-	ok(t, r.PullLocal(ctx, src, nil, repo.PullOptions{CommitOnly: true}))
+	ok(t, pullLocal(r, src, nil, pull.Options{CommitOnly: true}))
 	if !r.IsPartial(c) {
 		t.Error("not marked as partial")
 	}
@@ -397,7 +398,7 @@ func TestDetachedAndPartial(t *testing.T) {
 	if _, err := r.Prune(ctx, repo.PruneOptions{RefsOnly: true}); err != nil {
 		t.Error(err)
 	}
-	ok(t, r.PullLocal(ctx, src, nil, repo.PullOptions{}))
+	ok(t, pullLocal(r, src, nil, pull.Options{}))
 	if r.IsPartial(c) {
 		t.Error("still marked as partial")
 	}
@@ -611,7 +612,7 @@ func TestPullDepth(t *testing.T) {
 		all = append(all, commitDir(t, src, dir, "x", repo.CommitTreeOptions{}))
 	}
 	ctx := context.Background()
-	ok(t, r.PullLocal(ctx, src, []string{"x"}, repo.PullOptions{Depth: 1}))
+	ok(t, pullLocal(r, src, []string{"x"}, pull.Options{Depth: 1}))
 	var have []bool
 	for _, c := range all {
 		have = append(have, r.Has(ostree.TypeCommit, c))
@@ -619,7 +620,7 @@ func TestPullDepth(t *testing.T) {
 	if !slices.Equal(have, []bool{false, false, true, true}) {
 		t.Errorf("depth 1: %v", have)
 	}
-	ok(t, r.PullLocal(ctx, src, []string{"x"}, repo.PullOptions{Depth: -1}))
+	ok(t, pullLocal(r, src, []string{"x"}, pull.Options{Depth: -1}))
 	if !r.Has(ostree.TypeCommit, all[0]) {
 		t.Error("depth -1")
 	}
