@@ -52,9 +52,7 @@ func Handler(r *repo.Repo) http.Handler {
 			http.Error(w, modeError(r).Error(), http.StatusInternalServerError)
 		})
 	}
-	h := &handler{r: r, top: sync.OnceValues(func() (*os.File, error) {
-		return os.OpenFile(r.Path(), unix.O_PATH|unix.O_DIRECTORY, 0)
-	})}
+	h := &handler{r: r}
 	h.buffers.New = func() any { return new([smallFile]byte) }
 	return h
 }
@@ -65,8 +63,7 @@ func modeError(r *repo.Repo) error {
 
 type handler struct {
 	r       *repo.Repo
-	top     func() (*os.File, error) // the repository's folder
-	buffers sync.Pool                // *[smallFile]byte
+	buffers sync.Pool // *[smallFile]byte
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
@@ -200,16 +197,18 @@ func (h *handler) small(w http.ResponseWriter, fd int, size int64, modified time
 	w.Write(buf[:n])
 }
 
-// open opens a file of the repository. No link leads out of it, and a fifo is not waited for.
+// open opens a file of the repository, in the folder that has its path now: somebody may have put a new one there. No link
+// leads out of it, and a fifo is not waited for.
 func (h *handler) open(path string) (int, error) {
-	top, err := h.top()
+	top, err := unix.Open(h.r.Path(), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return -1, err
 	}
+	defer unix.Close(top)
 	how := unix.OpenHow{
 		Flags: unix.O_RDONLY | unix.O_NONBLOCK | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
 	}
-	fd, err := unix.Openat2(int(top.Fd()), path, &how)
+	fd, err := unix.Openat2(top, path, &how)
 	switch err {
 	case unix.ENOSYS, unix.EPERM, unix.EAGAIN: // an old kernel, a strict sandbox, or a rename beside us
 		return h.openSlowly(path)

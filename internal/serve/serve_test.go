@@ -170,3 +170,41 @@ func TestRun(t *testing.T) {
 		t.Error(fmt.Errorf("bad address was taken"))
 	}
 }
+
+// A repository that was put in the place of the one before is what is served from then on.
+func TestReplaced(t *testing.T) {
+	r, _ := archive(t)
+	s := httptest.NewServer(serve.Handler(r))
+	defer s.Close()
+	get := func(path string) (int, string) {
+		t.Helper()
+		resp, err := http.Get(s.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(body)
+	}
+	if code, _ := get("/refs/heads/a/b"); code != http.StatusOK {
+		t.Fatalf("status %d", code)
+	}
+	if err := os.Rename(r.Path(), r.Path()+".old"); err != nil {
+		t.Fatal(err)
+	}
+	if code, _ := get("/refs/heads/a/b"); code != http.StatusNotFound {
+		t.Errorf("without a repository: status %d", code)
+	}
+	if err := os.MkdirAll(filepath.Join(r.Path(), "refs/heads/a"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(r.Path(), "refs/heads/a/b"), []byte("new\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if code, body := get("/refs/heads/a/b"); code != http.StatusOK || body != "new\n" {
+		t.Errorf("status %d, %q", code, body)
+	}
+}
