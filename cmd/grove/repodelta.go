@@ -282,29 +282,37 @@ func edPolicy(keys []string, file, dir string) (trust.Policy, error) {
 	return policy, err
 }
 
-// deltaKeyFlags are the options about public keys.
-func deltaKeyFlags(cmd *cobra.Command, kind, file, dir *string) {
+// deltaKeys are the options about public keys.
+type deltaKeys struct{ kind, file, dir string }
+
+func (k *deltaKeys) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(kind, "sign-type", trust.Ed25519, "the type of signature")
-	f.StringVar(file, "keys-file", "", "read public keys from this file")
-	f.StringVar(dir, "keys-dir", "", "where trusted.ed25519 and revoked.ed25519 lie, instead of the host's folders")
+	f.StringVar(&k.kind, "sign-type", trust.Ed25519, "the type of signature")
+	f.StringVar(&k.file, "keys-file", "", "read public keys from this file")
+	f.StringVar(&k.dir, "keys-dir", "", "where trusted.ed25519 and revoked.ed25519 lie, instead of the host's folders")
+}
+
+// open opens the repository, and gives what signatures are held against.
+func (k *deltaKeys) open(v *repoVerbs, keys []string) (*repo.Repo, trust.Policy, error) {
+	if k.kind != trust.Ed25519 {
+		return nil, trust.Policy{}, usage("--sign-type=%s: deltas are signed by %s only", k.kind, trust.Ed25519)
+	}
+	r, err := v.open()
+	if err != nil {
+		return nil, trust.Policy{}, err
+	}
+	policy, err := edPolicy(keys, k.file, k.dir)
+	return r, policy, err
 }
 
 func (v *repoVerbs) deltaApply() *cobra.Command {
-	var kind, file, dir string
+	var k deltaKeys
 	cmd := verb("apply-offline PATH [KEY-ID...]", "apply a delta from a file or folder", `
 PATH is a superblock, its parts inside or beside it, or a folder with one. What it makes is checked; nothing is there until all is. A
 signed delta must be signed by a KEY-ID (an ed25519 public key in base64), a key of --keys-file or one that the host trusts; one that
 is not signed is refused where core.sign-verify-deltas is true. No ref is set: grove repo refs --create does that.`, cobra.MinimumNArgs(1),
 		func(cmd *cobra.Command, args []string) error {
-			if kind != trust.Ed25519 {
-				return usage("--sign-type=%s: deltas are signed by %s only", kind, trust.Ed25519)
-			}
-			r, err := v.open()
-			if err != nil {
-				return err
-			}
-			policy, err := edPolicy(args[1:], file, dir)
+			r, policy, err := k.open(v, args[1:])
 			if err != nil {
 				return err
 			}
@@ -315,24 +323,17 @@ is not signed is refused where core.sign-verify-deltas is true. No ref is set: g
 			}
 			return v.a.show(map[string]ostree.Checksum{"commit": c}, func() { v.a.printf("%s\n", c) })
 		})
-	deltaKeyFlags(cmd, &kind, &file, &dir)
+	k.flags(cmd)
 	return cmd
 }
 
 func (v *repoVerbs) deltaVerify() *cobra.Command {
-	var kind, file, dir string
+	var k deltaKeys
 	cmd := verb("verify DELTA [KEY-ID...]", "verify the signature of a delta", `
 DELTA is a name as list shows it, or the path, with a slash, of a superblock. KEY-ID is an ed25519 public key in base64; without one,
 and without --keys-file, the keys that the host trusts count. Exit code 4 where none of them signed it.`, cobra.MinimumNArgs(1),
 		func(cmd *cobra.Command, args []string) error {
-			if kind != trust.Ed25519 {
-				return usage("--sign-type=%s: deltas are signed by %s only", kind, trust.Ed25519)
-			}
-			r, err := v.open()
-			if err != nil {
-				return err
-			}
-			policy, err := edPolicy(args[1:], file, dir)
+			r, policy, err := k.open(v, args[1:])
 			if err != nil {
 				return err
 			}
@@ -351,6 +352,6 @@ and without --keys-file, the keys that the host trusts count. Exit code 4 where 
 			}
 			return nil
 		})
-	deltaKeyFlags(cmd, &kind, &file, &dir)
+	k.flags(cmd)
 	return cmd
 }

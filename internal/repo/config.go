@@ -79,7 +79,7 @@ func isHostRepo(dir string) bool {
 
 // readKeyfile reads and parses the file path.
 func readKeyfile(path string) (*keyfile.File, error) {
-	data, err := readLimited(path, keyfile.MaxSizeBytes)
+	data, err := durable.ReadFile(path, keyfile.MaxSizeBytes)
 	if err != nil {
 		return nil, err
 	}

@@ -109,7 +109,7 @@ func (r *Repo) DeltaIndexes() ([]ostree.Checksum, error) {
 //
 //	errors  ErrNotFound, ostree.ErrCorrupt
 func (r *Repo) DeltaIndex(to ostree.Checksum) ([]ostree.DeltaDigest, error) {
-	data, err := readLimited(filepath.Join(r.path, ostree.DeltaIndexPath(to)), maxDeltaIndexSizeBytes)
+	data, err := durable.ReadFile(filepath.Join(r.path, ostree.DeltaIndexPath(to)), maxDeltaIndexSizeBytes)
 	if missing(err) {
 		return nil, fmt.Errorf("delta index of %s: %w", to, ErrNotFound)
 	}
@@ -246,7 +246,7 @@ func (r *Repo) writeDeltaIndex(to ostree.Checksum, list []ostree.DeltaDigest) er
 		return nil
 	}
 	data := ostree.DeltaIndex(list)
-	if now, err := readLimited(path, maxDeltaIndexSizeBytes); err == nil && bytes.Equal(now, data) {
+	if now, err := durable.ReadFile(path, maxDeltaIndexSizeBytes); err == nil && bytes.Equal(now, data) {
 		return nil
 	}
 	if err := durable.MkdirAll(filepath.Dir(path), 0o755); err != nil {

@@ -22,7 +22,7 @@ const fsckMark = "f"
 
 // markedByFsck tells whether a commit is partial because Fsck deleted what it needs.
 func (r *Repo) markedByFsck(c ostree.Checksum) bool {
-	data, err := readLimited(r.partialPath(c), int64(len(fsckMark)))
+	data, err := durable.ReadFile(r.partialPath(c), int64(len(fsckMark)))
 	return err == nil && string(data) == fsckMark
 }
 

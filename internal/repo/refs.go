@@ -69,7 +69,7 @@ func (r *Repo) CollectionRefs(collection string) (map[string]ostree.Checksum, er
 
 // readRef reads the file of a ref.
 func readRef(path string) (ostree.Checksum, error) {
-	data, err := readLimited(path, maxRefFileSizeBytes)
+	data, err := durable.ReadFile(path, maxRefFileSizeBytes)
 	if err != nil {
 		return ostree.Checksum{}, err
 	}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -238,28 +237,4 @@ func (r *Repo) lock(ctx context.Context, exclusive bool) (*durable.Lock, error) 
 // touch sets the repository folder's time, by which other processes see that refs changed.
 func (r *Repo) touch() {
 	unix.UtimesNanoAt(unix.AT_FDCWD, r.path, nil, 0) // only a hint: no harm where it fails
-}
-
-// readLimited reads a regular file of at most limit bytes.
-func readLimited(path string, limit int64) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	fi, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !fi.Mode().IsRegular() {
-		return nil, fmt.Errorf("read %s: is no regular file", path)
-	}
-	if fi.Size() > limit {
-		return nil, fmt.Errorf("read %s: %d bytes, at most %d allowed", path, fi.Size(), limit)
-	}
-	data, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(data)) > limit {
-		err = fmt.Errorf("read %s: more than %d bytes", path, limit)
-	}
-	return data, err
 }

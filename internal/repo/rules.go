@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"grove/internal/durable"
 	"grove/internal/ostree"
 )
 
@@ -76,7 +77,7 @@ func ReadSkipList(file string) (map[string]bool, error) {
 }
 
 func eachRule(file string, f func(line string) error) error {
-	data, err := readLimited(file, maxRulesSizeBytes)
+	data, err := durable.ReadFile(file, maxRulesSizeBytes)
 	if err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ func (r *Repo) followRefs() error {
 //
 //	errors  ErrNotFound, ostree.ErrCorrupt
 func (r *Repo) ReadSummary() (ostree.Summary, []byte, error) {
-	data, err := readLimited(filepath.Join(r.path, "summary"), ostree.MaxMetadataSizeBytes)
+	data, err := durable.ReadFile(filepath.Join(r.path, "summary"), ostree.MaxMetadataSizeBytes)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 		return ostree.Summary{}, nil, fmt.Errorf("summary: %w", ErrNotFound)
 	}
@@ -46,7 +46,7 @@ func (r *Repo) ReadSummary() (ostree.Summary, []byte, error) {
 //
 //	errors  ostree.ErrCorrupt
 func (r *Repo) SummarySignatures() (gvariant.Dict, error) {
-	data, err := readLimited(filepath.Join(r.path, "summary.sig"), ostree.MaxMetadataSizeBytes)
+	data, err := durable.ReadFile(filepath.Join(r.path, "summary.sig"), ostree.MaxMetadataSizeBytes)
 	if missing(err) {
 		return nil, nil
 	}

@@ -101,7 +101,7 @@ func (tx *Tx) stagedMetadata(o object) ([]byte, error) {
 	if !tx.isStaged(o) {
 		return nil, nil
 	}
-	return readLimited(tx.stage.path+"/"+stagedName(o), ostree.MaxMetadataSizeBytes)
+	return durable.ReadFile(tx.stage.path+"/"+stagedName(o), ostree.MaxMetadataSizeBytes)
 }
 
 // create makes a new file in the staging folder.

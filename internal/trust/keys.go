@@ -7,15 +7,13 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
+	"grove/internal/durable"
 	"grove/internal/sandbox"
 	"grove/internal/sign"
 )
@@ -23,28 +21,10 @@ import (
 // maxKeyFileBytes bounds a file of keys; the largest keyrings of distributions have some hundred kilobytes.
 const maxKeyFileBytes = 16 << 20
 
-// ReadKeyFile reads a file of keys. A named pipe that nobody writes to is refused, not waited for.
+// ReadKeyFile reads a file of keys.
 //
-//	errors  fs.ErrNotExist; a file that is too long or no regular one
-func ReadKeyFile(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	fi, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !fi.Mode().IsRegular() {
-		return nil, fmt.Errorf("read %s: is no regular file", path)
-	}
-	data, err := io.ReadAll(io.LimitReader(f, maxKeyFileBytes+1))
-	if err == nil && len(data) > maxKeyFileBytes {
-		err = fmt.Errorf("read %s: more than %d bytes", path, maxKeyFileBytes)
-	}
-	return data, err
-}
+//	errors  as durable.ReadFile
+func ReadKeyFile(path string) ([]byte, error) { return durable.ReadFile(path, maxKeyFileBytes) }
 
 // gpgKeys gives the OpenPGP keys of a remote: those of its keyring and of gpgkeypath, or else the host's.
 func gpgKeys(r Remote) (sign.Keyring, error) {
