@@ -22,7 +22,6 @@
 //	   rpmlua     the Lua that scriptlets are written in
 //	   selinux    the label that a policy gives to a path
 //	   verity     files that the kernel seals and measures
-//	   inflate    deflate streams decompressed
 //	2  ostree     the object formats: bytes <-> values, checksums
 //	   rpmdb      the database of installed packages
 //	   solve      requests + packages -> plan, or the reason there is none

@@ -18,7 +18,7 @@ import (
 
 // floors is the order of doc.go: a package imports only packages of lower floors.
 const floors = `
-1 durable gvariant keyfile rpm sign manifest rpmlua accounts selinux verity inflate
+1 durable gvariant keyfile rpm sign manifest rpmlua accounts selinux verity
 2 ostree rpmdb solve fetch sandbox
 3 tree rpmmd trust
 4 repo composefs
@@ -32,7 +32,7 @@ const floors = `
 var testOnly = map[string]bool{"fixture": true, "fixture/mkcopse": true, "fixture/hostroot": true}
 
 // pure packages turn bytes into values and back; they know neither files nor time.
-var pure = strings.Fields("gvariant inflate keyfile ostree tree rpm solve manifest accounts selinux")
+var pure = strings.Fields("gvariant keyfile ostree tree rpm solve manifest accounts selinux")
 
 // impure are the imports that a pure package does without.
 var impure = []string{"os", "net", "net/http", "os/exec", "log", "log/slog", "io/ioutil"}

@@ -38,7 +38,11 @@ const (
 	defaultStallTimeout  = 30 * time.Second // a window in which StallBytes must come
 	defaultStallBytes    = 3000             // 100 bytes a second: below that a mirror is no use
 	maxRedirects         = 10
-	maxErrorBody         = 64 << 10 // what is read of an error page so that the connection can be used again
+	maxIdle              = 32               // connections to one host that wait for the next request
+	idleTimeout          = 60 * time.Second // after which such a connection is not used again
+	readBuffer           = 64 << 10
+	maxHeader            = 256 << 10 // of an answer
+	maxErrorBody         = 64 << 10  // what is read of an error page so that the connection can be used again
 )
 
 // TLS says how https servers are met. File names are paths of PEM files.
@@ -126,7 +130,7 @@ func New(o Options) *Client {
 	if c.err == nil {
 		transport.TLSClientConfig, c.err = tlsConfig(o.TLS)
 	}
-	c.http = &http.Client{Transport: newPlainTransport(transport, o), CheckRedirect: checkRedirect}
+	c.http = &http.Client{Transport: transport, CheckRedirect: checkRedirect}
 	if c.err == nil && o.CookieFile != "" {
 		c.http.Jar, c.err = readCookies(o.CookieFile)
 	}

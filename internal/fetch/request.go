@@ -119,9 +119,11 @@ func openFile(u *url.URL, from rangeFrom) (*stream, error) {
 
 func (c *Client) request(ctx context.Context, u *url.URL, from rangeFrom) (*stream, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	req := (&http.Request{
-		Method: http.MethodGet, URL: u, Host: u.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{},
-	}).WithContext(ctx)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		cancel(nil)
+		return nil, permanent(fmt.Errorf("fetch %s: %w", u.Redacted(), err))
+	}
 	req.Header.Set("User-Agent", c.o.UserAgent)
 	for _, h := range c.o.Headers {
 		req.Header.Set(h[0], h[1])

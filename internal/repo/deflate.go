@@ -10,7 +10,6 @@ import (
 	"github.com/klauspost/compress/flate"
 	"golang.org/x/sys/unix"
 
-	"grove/internal/inflate"
 	"grove/internal/ostree"
 )
 
@@ -20,8 +19,8 @@ import (
 // archive.zlib-level overrides it.
 const defaultDeflateLevel = 3
 
-// bufferBytes is room for a small file as it is decompressed, and to see that a file is none.
-const bufferBytes = smallFile + inflate.Slack
+// bufferBytes is room for a small file, and to see that a file is none.
+const bufferBytes = smallFile + 1
 
 // codecs keeps compressors and buffers for reuse: a compressor has hundreds of kilobytes of tables.
 type codecs struct {

@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"grove/internal/inflate"
 	"grove/internal/ostree"
 )
 
@@ -272,7 +271,7 @@ func (i *inflated) Close() error {
 }
 
 // inflater calls what is no deflate stream corrupt.
-type inflater struct{ z *inflate.Reader }
+type inflater struct{ z io.Reader }
 
 func (i inflater) Read(p []byte) (int, error) {
 	n, err := i.z.Read(p)

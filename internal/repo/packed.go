@@ -3,33 +3,39 @@
 package repo
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"sync"
 
+	"github.com/klauspost/compress/flate"
 	"golang.org/x/sys/unix"
 
-	"grove/internal/inflate"
 	"grove/internal/ostree"
 )
 
-// decoders and inflaters keep decompressors for reuse: they have a window and tables.
-var (
-	decoders  = sync.Pool{New: func() any { return new(inflate.Decoder) }}
-	inflaters = sync.Pool{New: func() any { return inflate.NewReader(nil) }}
-)
+// inflaters keeps decompressors for reuse: each has a window and tables of some 40 KiB.
+var inflaters = sync.Pool{New: func() any { return flate.NewReader(noInput) }}
+
+var noInput = bytes.NewReader(nil)
+
+// byteReader is what a decompressor reads no further than it has to.
+type byteReader interface {
+	io.Reader
+	io.ByteReader
+}
 
 // newInflater takes a decompressor for in. The caller gives it back with putInflater.
-func newInflater(in io.Reader) *inflate.Reader {
-	z := inflaters.Get().(*inflate.Reader)
-	z.Reset(in)
+func newInflater(in byteReader) io.Reader {
+	z := inflaters.Get().(io.Reader)
+	z.(flate.Resetter).Reset(in, nil) // without a dictionary it does not fail
 	return z
 }
 
-func putInflater(z *inflate.Reader) {
-	z.Reset(nil)
+func putInflater(z io.Reader) {
+	z.(flate.Resetter).Reset(noInput, nil)
 	inflaters.Put(z)
 }
 
@@ -100,14 +106,18 @@ func (p *packed) stream() io.Reader {
 func (p *packed) small() error {
 	out := p.tx.codecs.buffer()
 	defer p.tx.codecs.release(out)
-	z := decoders.Get().(*inflate.Decoder)
-	n, used, err := z.Bytes((*out)[:p.size+inflate.Slack], p.data)
-	decoders.Put(z)
-	switch {
-	case errors.Is(err, inflate.ErrTooLong):
-		err = errors.New("content is longer than its size says")
-	case err == nil && int64(n) < p.size:
-		err = io.ErrUnexpectedEOF
+	in := bytes.NewReader(p.data)
+	z := newInflater(in)
+	defer putInflater(z)
+	n, err := io.ReadFull(z, (*out)[:p.size])
+	if err == nil {
+		var one [1]byte
+		switch m, e := io.ReadFull(z, one[:]); {
+		case m > 0:
+			err = errors.New("content is longer than its size says")
+		case e != io.EOF:
+			err = e
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("file %s: inflate, %d of %d bytes: %w: %w", p.want, n, p.size, err, ostree.ErrCorrupt)
@@ -121,7 +131,7 @@ func (p *packed) small() error {
 	if err := checkName(hash.Sum(), &p.want); err != nil {
 		return err
 	}
-	return p.tx.putRaw(p.want, p.h, p.size, p.data[:used])
+	return p.tx.putRaw(p.want, p.h, p.size, p.data[:len(p.data)-in.Len()])
 }
 
 // putRaw stages a filez object whose content was verified.
@@ -144,7 +154,7 @@ func (tx *Tx) putRaw(c ostree.Checksum, h ostree.FileHeader, size int64, deflate
 // large stages an object that does not fit: through a temporary file.
 func (p *packed) large() error {
 	if p.tx.r.mode != Archive {
-		z := newInflater(p.stream())
+		z := newInflater(bufio.NewReaderSize(p.stream(), 32<<10))
 		defer putInflater(z)
 		content := &sized{r: inflater{z}, left: p.size}
 		_, err := p.tx.putFile(p.h, p.size, content, &p.want)
@@ -167,7 +177,8 @@ func (p *packed) copyRaw(fd int) error {
 		return err
 	}
 	raw := &counter{r: io.TeeReader(p.stream(), out)}
-	z := newInflater(raw)
+	in := bufio.NewReaderSize(raw, 32<<10)
+	z := newInflater(in)
 	defer putInflater(z)
 	hash := ostree.NewFileHasher(p.h)
 	buf := p.tx.codecs.buffer()
@@ -179,10 +190,10 @@ func (p *packed) copyRaw(fd int) error {
 	if err := checkName(hash.Sum(), &p.want); err != nil {
 		return err
 	}
-	if err := out.flush(); err != nil || z.Buffered() == 0 {
+	if err := out.flush(); err != nil || in.Buffered() == 0 {
 		return err
 	}
-	return unix.Ftruncate(fd, int64(len(head))+raw.n-int64(z.Buffered()))
+	return unix.Ftruncate(fd, int64(len(head))+raw.n-int64(in.Buffered()))
 }
 
 // counter counts what is read through it.
