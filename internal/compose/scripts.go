@@ -105,14 +105,14 @@ func (b *build) layOutImages(ctx context.Context, dir string) (*sandbox.Image, e
 	if err != nil {
 		return nil, err
 	}
-	if err := b.flush(ctx); err != nil {
-		return nil, err
-	}
 	var base tree.Root
-	if b.base.tree != nil {
-		if base, err = tree.Hash(b.base.tree); err != nil {
+	if b.base.tree != nil { // in a later stage the result of the one before, of which not all is in the repo yet
+		if base, err = b.base.tree.Write(b.tx); err != nil {
 			return nil, err
 		}
+	}
+	if err := b.flush(ctx); err != nil {
+		return nil, err
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
