@@ -17,25 +17,26 @@ func TestMirrorOfCollections(t *testing.T) {
 	var mirrors []string // of the two directions
 	for _, d := range roles() {
 		src := filepath.Join(t.TempDir(), "src")
+		// The refs are no hexadecimal digits: those ostree may take for the beginning of a commit.
 		d.maker.run(t, src, "init", "--mode=archive", "--collection-id=org.example.Main")
-		d.maker.run(t, src, "commit", "-b", "a", "--tree=dir="+dir, "--timestamp=@5", "--owner-uid=0", "--owner-gid=0", "--no-xattrs")
-		d.maker.run(t, src, "commit", "-b", "b", "--tree=dir="+filepath.Join(dir, "usr"), "--timestamp=@6", "--owner-uid=0", "--owner-gid=0", "--no-xattrs")
+		d.maker.run(t, src, "commit", "-b", "m", "--tree=dir="+dir, "--timestamp=@5", "--owner-uid=0", "--owner-gid=0", "--no-xattrs")
+		d.maker.run(t, src, "commit", "-b", "n", "--tree=dir="+filepath.Join(dir, "usr"), "--timestamp=@6", "--owner-uid=0", "--owner-gid=0", "--no-xattrs")
 		d.maker.run(t, src, "summary", "-u")
 		both := filepath.Join(t.TempDir(), "both")
 		tool(t, "cp", "-a", src, both)
-		c := strings.TrimSpace(d.maker.run(t, both, "commit", "--orphan", "--bind-ref=c", "--add-metadata-string=ostree.collection-binding=org.example.Other", "--tree=ref=a", "--timestamp=@7"))
-		d.maker.run(t, both, "refs", "--collections", "--create=org.example.Other:c", c)
+		c := strings.TrimSpace(d.maker.run(t, both, "commit", "--orphan", "--bind-ref=q", "--add-metadata-string=ostree.collection-binding=org.example.Other", "--tree=ref=m", "--timestamp=@7"))
+		d.maker.run(t, both, "refs", "--collections", "--create=org.example.Other:q", c)
 		d.maker.run(t, both, "summary", "-u")
 		for what, k := range map[string]struct {
 			src, id, ref string
 			fails        bool
 			want         string
 		}{
-			"collection-mirror":     {src, "org.example.Main", "", false, "(org.example.Main, a) (org.example.Main, b) (org.example.Main, ostree-metadata)"},
-			"collection-mirror-ref": {src, "org.example.Main", "a", false, "(org.example.Main, a)"},
-			"collection-map":        {both, "", "", false, "(org.example.Main, a) (org.example.Main, b) (org.example.Main, ostree-metadata) (org.example.Other, c)"},
+			"collection-mirror":     {src, "org.example.Main", "", false, "(org.example.Main, m) (org.example.Main, n) (org.example.Main, ostree-metadata)"},
+			"collection-mirror-ref": {src, "org.example.Main", "m", false, "(org.example.Main, m)"},
+			"collection-map":        {both, "", "", false, "(org.example.Main, m) (org.example.Main, n) (org.example.Main, ostree-metadata) (org.example.Other, q)"},
 			"collection-map-bound":  {both, "org.example.Main", "", true, ""}, // the other collection's commit is not of this one
-			"collection-of-others":  {src, "org.example.Nowhere", "a", true, ""},
+			"collection-of-others":  {src, "org.example.Nowhere", "m", true, ""},
 		} {
 			peerCase(t, "pull/"+what+"/"+d.direction, func(t *testing.T) {
 				repo := d.reader.clone(t, "archive", serveStatic(t, k.src).url, append([]string{"--no-gpg-verify"}, optional("--collection-id=", k.id)...)...)

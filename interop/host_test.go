@@ -108,15 +108,13 @@ var (
 func (tr *tracer) read(t *testing.T, verb, text string) (writes, insides int) {
 	t.Helper()
 	tr.group, tr.inside, tr.own, tr.pending = map[string]string{}, map[string]bool{}, map[string]bool{}, map[string]string{}
-	for _, line := range strings.Split(text, "\n") {
-		m := traceLine.FindStringSubmatch(line)
-		if m == nil {
-			continue
-		}
-		pid, rest := m[1], m[2]
+	// A child's first calls may be told before the call that made it: they wait until its parent is known.
+	known, waiting := map[string]bool{}, map[string][]string{}
+	var judge func(pid, line, rest string)
+	judge = func(pid, line, rest string) {
 		if begun, ok := strings.CutSuffix(rest, " <unfinished ...>"); ok {
 			tr.pending[pid] = begun
-			continue
+			return
 		}
 		if r := traceResumed.FindStringSubmatch(rest); r != nil {
 			rest = tr.pending[pid] + r[1]
@@ -124,10 +122,34 @@ func (tr *tracer) read(t *testing.T, verb, text string) (writes, insides int) {
 		}
 		c := traceCall.FindStringSubmatch(rest)
 		if c == nil || strings.HasPrefix(c[3], "-") {
-			continue
+			return
 		}
-		w, in := tr.call(pid, c[1], c[2], c[3]+c[4], verb+": "+line)
+		w, in, child := tr.call(pid, c[1], c[2], c[3]+c[4], verb+": "+line)
 		writes, insides = writes+w, insides+in
+		if child == "" {
+			return
+		}
+		known[child] = true
+		early := waiting[child]
+		delete(waiting, child)
+		for _, line := range early {
+			m := traceLine.FindStringSubmatch(line)
+			judge(child, line, m[2])
+		}
+	}
+	for _, line := range strings.Split(text, "\n") {
+		m := traceLine.FindStringSubmatch(line)
+		switch {
+		case m == nil:
+		case len(known) > 0 && !known[m[1]]:
+			waiting[m[1]] = append(waiting[m[1]], line)
+		default:
+			known[m[1]] = true
+			judge(m[1], line, m[2])
+		}
+	}
+	for pid := range waiting {
+		tr.fault("nobody made process "+pid, waiting[pid][0])
 	}
 	return writes, insides
 }
@@ -140,48 +162,50 @@ func (tr *tracer) process(thread string) string {
 }
 
 // call judges one call that succeeded.
-func (tr *tracer) call(pid, name, args, result, line string) (writes, insides int) {
+//
+//	child  the process or thread that it made, if it made one
+func (tr *tracer) call(pid, name, args, result, line string) (writes, insides int, child string) {
 	p := tr.process(pid)
 	switch name {
 	case "clone", "clone3", "fork", "vfork":
-		child := regexp.MustCompile(`^\d+`).FindString(result)
+		child = regexp.MustCompile(`^\d+`).FindString(result)
 		if c := traceChild.FindStringSubmatch(result); c != nil {
 			child = c[1]
 		}
 		if strings.Contains(args, "CLONE_THREAD") {
 			tr.group[child] = p
-			return 0, 0
+			return 0, 0, child
 		}
 		tr.inside[child] = tr.inside[child] || tr.inside[p]
 		tr.own[child] = tr.own[child] || tr.own[p] || strings.Contains(args, "CLONE_NEWNS")
-		return 0, 0
+		return 0, 0, child
 	case "unshare":
 		tr.own[p] = tr.own[p] || strings.Contains(args, "CLONE_NEWNS")
-		return 0, 0
+		return 0, 0, ""
 	case "pivot_root":
 		if !tr.own[p] {
 			tr.fault("pivot_root in the host's mount namespace", line)
 		}
 		tr.inside[p] = true
-		return 0, 0
+		return 0, 0, ""
 	case "mount", "umount2", "move_mount":
 		if !tr.own[p] {
 			tr.fault("mounts in the host's mount namespace", line)
 		}
-		return 0, 0
+		return 0, 0, ""
 	}
 	if tr.inside[p] {
-		return 0, 1
+		return 0, 1, ""
 	}
 	if !changes(name, args) {
-		return 0, 0
+		return 0, 0, ""
 	}
 	for _, path := range written(name, args) {
 		if !tr.fine(path) {
 			tr.fault("writes "+path, line)
 		}
 	}
-	return 1, 0
+	return 1, 0, ""
 }
 
 func (tr *tracer) fault(what, line string) { tr.faults = append(tr.faults, what+"\n\t"+line) }
