@@ -178,6 +178,8 @@ func hints(err error) []string {
 		return []string{"nothing was used; give the right key (gpgkey= of the source, `remote add --gpg-key`), or switch the check off where you mean it"}
 	case errors.Is(err, durable.ErrBusy):
 		return []string{"wait for the other grove, or say --wait 10m"}
+	case errors.Is(err, deploy.ErrRunning):
+		return []string{"something runs in it, or it is mounted: stop that, or `grove umount NAME|DIR`; `findmnt` shows where"}
 	case errors.Is(err, guest.ErrUnsuited):
 		return nil
 	case errors.Is(err, repo.ErrNotFound):

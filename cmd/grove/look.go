@@ -77,12 +77,17 @@ func (a *app) printAdvisories(list []guest.Advisory) {
 
 // printEtc names what the merge of /etc met; what was changed here and is as before is only counted.
 func (a *app) printEtc(r guest.EtcReport) {
-	for i, p := range r.Taken {
-		if i == maxShown {
-			a.printf("  /etc: and %d more\n", len(r.Taken)-i)
-			break
+	for _, side := range []struct {
+		paths []string
+		what  string
+	}{{r.Taken, "the new default"}, {r.Gone, "gone with the default"}} {
+		for i, p := range side.paths {
+			if i == maxShown {
+				a.printf("  /etc: and %d more\n", len(side.paths)-i)
+				break
+			}
+			a.printf("  /etc/%s: %s\n", p, side.what)
 		}
-		a.printf("  /etc/%s: the new default\n", p)
 	}
 	if n := len(r.Kept); n > 0 {
 		a.printf("  /etc: %d changed here and kept\n", n)

@@ -178,23 +178,6 @@ func nameOfGroup(g Group) string             { return g.Name }
 func nameOfShadow(s Shadow) string           { return s.Name }
 func nameOfGroupShadow(s GroupShadow) string { return s.Name }
 
-// UserLines gives the lines of passwd that are entries, sorted by name: the form in which a lock keeps them.
-func (db DB) UserLines() []string { return entryLines(db.Users, nameOfUser, User.String) }
-
-// GroupLines gives the lines of group that are entries, sorted by name.
-func (db DB) GroupLines() []string { return entryLines(db.Groups, nameOfGroup, Group.String) }
-
-func entryLines[E any](entries []E, name, line func(E) string) []string {
-	var lines []string
-	for _, e := range entries {
-		if name(e) != "" {
-			lines = append(lines, line(e))
-		}
-	}
-	slices.Sort(lines)
-	return lines
-}
-
 // AddLines adds the entries of passwd and group lines whose names are not there yet, with their ids, and locked
 // shadow entries for them where the database has shadow files. Groups come first in the order of the checks.
 //

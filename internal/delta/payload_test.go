@@ -241,6 +241,9 @@ func TestXZWriter(t *testing.T) {
 // A disk that is full below the compressor is what the error is about.
 func TestXZWriterFails(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil && os.Getenv("GROVE_CI") == "1" {
+		t.Fatal(err)
+	}
 	if err != nil {
 		t.Skip("needs /dev/full")
 	}

@@ -337,53 +337,6 @@ func (c copier) directory(from *os.File, to dir, name string, n node) (dir, erro
 	return d, nil
 }
 
-// tree copies all that is below from into the existing directory to.
-func (c copier) tree(from, to dir, depth int) error {
-	if depth > maxDepth {
-		return fmt.Errorf("copy %s: more than %d levels", from.name, maxDepth)
-	}
-	names, err := from.names()
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		n, err := from.stat(name)
-		if err != nil {
-			return err
-		}
-		switch n.kind {
-		case kindFile:
-			err = c.file(from, to, name, n)
-		case kindLink:
-			err = c.symlink(to, name, n)
-		case kindDir:
-			err = c.subtree(from, to, name, n, depth)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (c copier) subtree(from, to dir, name string, n node, depth int) error {
-	src, err := from.sub(name)
-	if err != nil {
-		return err
-	}
-	defer src.Close()
-	// Its own mode comes last: without root a directory of mode 0555 could not be filled.
-	dst, err := c.directory(nil, to, name, node{mode: 0o700, uid: n.uid, gid: n.gid})
-	if err != nil {
-		return err
-	}
-	defer dst.Close()
-	if err := c.tree(src, dst, depth+1); err != nil {
-		return err
-	}
-	return c.dress(dst.f, src.f, n)
-}
-
 // mountsBelow returns the mount points at or below a path.
 func mountsBelow(p string) ([]string, error) {
 	p, err := filepath.EvalSymlinks(p)

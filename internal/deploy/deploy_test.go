@@ -227,7 +227,7 @@ func testLife(t *testing.T) {
 	if _, err := g.Current(); !errors.Is(err, deploy.ErrNone) {
 		t.Errorf("current of a new guest: %v", err)
 	}
-	c1, r1 := commit(t, s.Repo(), files{"usr/etc/conf": "one\n", "usr/etc/d/": "", "usr/bin/x": "0755 x", "usr/share/factory/var/lib/x/data": "seed\n"})
+	c1, r1 := commit(t, s.Repo(), files{"usr/etc/conf": "one\n", "usr/etc/d/": "", "usr/etc/old": "x", "usr/bin/x": "0755 x", "usr/share/factory/var/lib/x/data": "seed\n"})
 	_, rep, err := build(g, s, c1, r1, deploy.Final{Version: "1"})
 	must(t, err)
 	if got := fmt.Sprint(rep.VarFilled); got != "[lib lib/x lib/x/data]" {
@@ -247,7 +247,7 @@ func testLife(t *testing.T) {
 	c2, r2 := commit(t, s.Repo(), files{"usr/etc/conf": "two\n", "usr/etc/d/": "", "usr/bin/x": "0755 y", "usr/share/factory/var/lib/x/data": "seed2\n"})
 	_, rep, err = build(g, s, c2, r2, deploy.Final{MergeFrom: cur, BaseCommit: c1})
 	must(t, err)
-	if fmt.Sprint(rep.EtcKept, rep.EtcTaken, rep.VarFilled) != "[local] [conf] []" {
+	if fmt.Sprint(rep.EtcKept, rep.EtcTaken, rep.EtcGone, rep.VarFilled) != "[local] [conf] [old] []" {
 		t.Errorf("report %+v", rep)
 	}
 	clean(t, s)

@@ -25,6 +25,7 @@ import (
 type Report struct {
 	EtcKept      []string // changed here, the default stayed as it was
 	EtcTaken     []string // not changed here, the default changed
+	EtcGone      []string // not changed here, and there is no default any more
 	EtcConflicts []string // changed here and in the default: what is here stays
 	EtcRemoved   []string // removed here, and so from the new default
 	EtcMerged    []string // account files merged by entry

@@ -68,8 +68,12 @@ func planEtc(t threeEtc, r *Report) ([]step, error) {
 			return nil, err
 		}
 		if unchanged {
-			if !follows && l.kind != kindDir {
+			switch {
+			case follows || l.kind == kindDir:
+			case will:
 				r.EtcTaken = append(r.EtcTaken, p)
+			default:
+				r.EtcGone = append(r.EtcGone, p)
 			}
 			continue
 		}

@@ -87,12 +87,13 @@ type BaseState struct {
 // EtcReport lists paths below /etc that the merge met, sorted.
 type EtcReport struct {
 	Taken     []string `json:"taken,omitempty"`     // untouched here: the new default
+	Gone      []string `json:"gone,omitempty"`      // untouched here: gone with the default
 	Kept      []string `json:"kept,omitempty"`      // changed here; the default stayed as it was
 	Conflicts []string `json:"conflicts,omitempty"` // changed here and in the default; the local one stays
 }
 
 func etcReport(r deploy.Report) EtcReport {
-	return EtcReport{Taken: r.EtcTaken, Kept: r.EtcKept, Conflicts: r.EtcConflicts}
+	return EtcReport{Taken: r.EtcTaken, Gone: r.EtcGone, Kept: r.EtcKept, Conflicts: r.EtcConflicts}
 }
 
 // ErrUnsuited is for requests that do not fit the guest: a package that is not layered, a base package.

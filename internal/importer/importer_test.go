@@ -68,13 +68,6 @@ func importData(r *repo.Repo, data []byte, o importer.Options) (importer.Result,
 	return res, tx.Commit()
 }
 
-func format(t testing.TB, r *repo.Repo, root tree.Root) string {
-	t.Helper()
-	var b strings.Builder
-	ok(t, tree.Format(&b, tree.Load(r, root), r.FileHeader))
-	return b.String()
-}
-
 // paths leaves kind, mode, path and link of the lines of tree.Format.
 func describe(t testing.TB, r *repo.Repo, res importer.Result) string {
 	t.Helper()

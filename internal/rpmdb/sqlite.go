@@ -180,6 +180,22 @@ func change(file, schema string, remove func(*rpm.Header) bool, add []Entry) (er
 }
 
 func removePackages(conn *sql.Conn, remove func(*rpm.Header) bool) error {
+	return eachHeader(conn, func(b blob, h *rpm.Header) error {
+		if !remove(h) {
+			return nil
+		}
+		for _, t := range tables {
+			if _, err := conn.ExecContext(context.Background(), "DELETE FROM '"+t.name+"' WHERE hnum=?", b.hnum); err != nil {
+				return err
+			}
+		}
+		_, err := conn.ExecContext(context.Background(), "DELETE FROM 'Packages' WHERE hnum=?", b.hnum)
+		return err
+	})
+}
+
+// eachHeader calls f for each package, all of which are read before.
+func eachHeader(conn *sql.Conn, f func(b blob, h *rpm.Header) error) error {
 	blobs, err := allBlobs(conn)
 	if err != nil {
 		return err
@@ -189,15 +205,7 @@ func removePackages(conn *sql.Conn, remove func(*rpm.Header) bool) error {
 		if err != nil {
 			return fmt.Errorf("package %d: %w", b.hnum, err)
 		}
-		if !remove(h) {
-			continue
-		}
-		for _, t := range tables {
-			if _, err := conn.ExecContext(context.Background(), "DELETE FROM '"+t.name+"' WHERE hnum=?", b.hnum); err != nil {
-				return err
-			}
-		}
-		if _, err := conn.ExecContext(context.Background(), "DELETE FROM 'Packages' WHERE hnum=?", b.hnum); err != nil {
+		if err := f(b, h); err != nil {
 			return err
 		}
 	}

@@ -51,22 +51,12 @@ func Replace(path string, with func(*rpm.Header) *rpm.Header) (err error) {
 	if _, err := conn.ExecContext(ctx, pragmas); err != nil {
 		return err
 	}
-	blobs, err := allBlobs(conn)
-	if err != nil {
-		return err
-	}
-	for _, b := range blobs {
-		h, err := rpm.ParseHeader(b.data)
-		if err != nil {
-			return fmt.Errorf("package %d: %w", b.hnum, err)
-		}
+	return eachHeader(conn, func(b blob, h *rpm.Header) error {
 		other := with(h)
 		if other == nil {
-			continue
+			return nil
 		}
-		if _, err := conn.ExecContext(ctx, "UPDATE 'Packages' SET blob = ? WHERE hnum = ?", other.Blob(), int64(b.hnum)); err != nil {
-			return err
-		}
-	}
-	return nil
+		_, err := conn.ExecContext(ctx, "UPDATE 'Packages' SET blob = ? WHERE hnum = ?", other.Blob(), int64(b.hnum))
+		return err
+	})
 }

@@ -88,14 +88,3 @@ func Respawn(name string, args []string, stdin []byte, files []*os.File) (int, e
 }
 
 func fdPath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
-
-// Builtins joins tables of builtins; a later one wins.
-func Builtins(tables ...map[string]Builtin) map[string]Builtin {
-	all := map[string]Builtin{}
-	for _, t := range tables {
-		for name, f := range t {
-			all[name] = f
-		}
-	}
-	return all
-}

@@ -44,9 +44,6 @@ type Keys struct {
 	Now time.Time
 }
 
-// Empty tells whether there is nothing to sign with.
-func (k Keys) Empty() bool { return len(k.GPG)+len(k.Sign)+len(k.Files) == 0 }
-
 // Signers reads the keys.
 //
 //	errors  keys that cannot be read, types that are not known
