@@ -53,7 +53,15 @@ func (b *build) modules(wants []string) ([]string, error) {
 		return nil, err
 	}
 	b.choice = choice
+	for _, m := range choice.Vanished {
+		b.warn("%s", vanished(m))
+	}
 	return choice.Install, nil
+}
+
+// vanished says what it means that an enabled stream is nowhere any more.
+func vanished(stream string) string {
+	return fmt.Sprintf("stream %s is enabled, and no source has it: packages of its module cannot be had before `module reset`", stream)
 }
 
 // moduleState is what counts before any request: what the target says, what was recorded before, and what the manifest says.
@@ -66,12 +74,8 @@ func (b *build) moduleState() rpmmd.ModuleState {
 	if st.Disabled == nil {
 		st.Disabled = map[string]bool{}
 	}
-	if b.o.Previous != nil { // a stream that packages came from stays, as with dnf
-		for _, m := range b.o.Previous.Modules {
-			if m.Stream != "" && !st.Recorded[m.Name] && !slices.Contains(b.o.ResetModules, m.Name) {
-				st.Enabled[m.Name] = m.Stream
-			}
-		}
+	for _, m := range b.keptStreams() {
+		st.Enabled[m.Name] = m.Stream
 	}
 	for _, spec := range b.m.Modules.Enable {
 		name, _, _ := strings.Cut(spec, ":")
@@ -86,6 +90,26 @@ func (b *build) moduleState() rpmmd.ModuleState {
 	}
 	st.Enable = b.m.Modules.Enable
 	return st
+}
+
+// keptStreams are those that were recorded before and count until they are reset, also when nothing of them is layered any more, as with
+// dnf. What the target's own dnf recorded since wins.
+func (b *build) keptStreams() []manifest.LockedModule {
+	if b.o.Previous == nil {
+		return nil
+	}
+	return KeptStreams(*b.o.Previous, b.o.Modules, b.o.ResetModules)
+}
+
+// KeptStreams are the modules of a lock whose streams stay enabled in the next run: those that neither reset names nor the target has
+// a record of its own for.
+func KeptStreams(l manifest.Lock, target rpmmd.ModuleState, reset []string) (out []manifest.LockedModule) {
+	for _, m := range l.Modules {
+		if m.Stream != "" && !target.Recorded[m.Name] && !slices.Contains(reset, m.Name) {
+			out = append(out, m)
+		}
+	}
+	return out
 }
 
 // recordModules finds out what the tree is to say of modules, from the lock or from what was picked.
@@ -104,6 +128,11 @@ func (b *build) recordModules() error {
 		}
 		for _, name := range b.m.Modules.Disable {
 			b.records = append(b.records, rpmmd.ModuleRecord{Name: name, Disabled: true})
+		}
+		for _, m := range b.keptStreams() {
+			if !slices.ContainsFunc(b.records, func(r rpmmd.ModuleRecord) bool { return r.Name == m.Name }) {
+				b.records = append(b.records, rpmmd.ModuleRecord{Name: m.Name, Stream: m.Stream})
+			}
 		}
 		slices.SortFunc(b.records, func(x, y rpmmd.ModuleRecord) int { return strings.Compare(x.Name, y.Name) })
 	}

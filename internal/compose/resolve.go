@@ -141,8 +141,11 @@ func (b *build) resolveBySolver(ctx context.Context) error {
 		plan, err = b.solveConditional(ctx, &req, plan)
 	}
 	if err != nil {
+		for _, m := range b.choice.Vanished {
+			err = fmt.Errorf("%w (%s)", err, vanished(m))
+		}
 		if len(dead) > 0 {
-			return fmt.Errorf("%w (left out, as unavailable: %s)", err, strings.Join(dead, "; "))
+			err = fmt.Errorf("%w (left out, as unavailable: %s)", err, strings.Join(dead, "; "))
 		}
 		return err
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"grove/internal/compose"
@@ -309,16 +308,21 @@ func (e Env) compose(ctx context.Context, g *deploy.Guest, cur *deploy.Deploymen
 			return compose.Result{}, fmt.Errorf("protected packages: %w", err)
 		}
 	}
-	if !compose.Plain(m) {
+	layered := !compose.Plain(m)
+	if layered || in.previous != nil && len(in.previous.Modules) > 0 {
+		if o.Modules, err = v.modules(o.Main); err != nil {
+			return compose.Result{}, err
+		}
+		if o.ResetModules, err = modulesReset(cur, m, in.options.Edits); err != nil {
+			return compose.Result{}, err
+		}
+	}
+	if layered || streamsStay(o) {
 		set, err := e.sources(ctx, g, v, m, in.options.RepoFiles)
 		if err != nil {
 			return compose.Result{}, err
 		}
 		o.Sources, o.ReadKey = set.list, set.readKey
-		if o.Modules, err = v.modules(o.Main); err != nil {
-			return compose.Result{}, err
-		}
-		o.ResetModules = slices.Concat(in.options.Edits.ModuleReset, in.options.Edits.ModuleDisable)
 		return compose.Run(ctx, m, o)
 	}
 	return e.bare(ctx, cur, in.options.sameIntent(cur, m), o)

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"grove/internal/compose"
+	"grove/internal/deploy"
 	"grove/internal/manifest"
 	"grove/internal/rpmmd"
 )
@@ -61,6 +62,39 @@ func resetModule(m *manifest.Manifest, name string) error {
 // withoutModule leaves out the specs of a module.
 func withoutModule(specs []string, name string) []string {
 	return slices.DeleteFunc(slices.Clone(specs), func(s string) bool { return moduleOf(s) == name })
+}
+
+// modulesReset are the modules whose stream does not count any more: those that are named so, and those of which the manifest said
+// something and, as it was edited by hand, says it no more.
+func modulesReset(cur *deploy.Deployment, m manifest.Manifest, x Edits) ([]string, error) {
+	out := slices.Concat(x.ModuleReset, x.ModuleDisable)
+	if cur == nil {
+		return out, nil
+	}
+	text, err := cur.Manifest()
+	if err != nil {
+		return nil, err
+	}
+	old, err := manifest.Parse(text, "manifest.yaml", compose.HostArch())
+	if err != nil {
+		return nil, fmt.Errorf("deployment %d: %w", cur.ID, err)
+	}
+	now := slices.Concat(m.Modules.Enable, m.Modules.Install)
+	for _, spec := range slices.Concat(old.Modules.Enable, old.Modules.Install) {
+		if !slices.Contains(now, spec) {
+			out = append(out, moduleOf(spec))
+		}
+	}
+	return out, nil
+}
+
+// streamsStay is true where streams of modules are enabled that the base does not have so: with them even a guest without layers is
+// another tree than its base.
+func streamsStay(o compose.Options) bool {
+	if o.Lock != nil {
+		return len(o.Lock.Modules) > 0
+	}
+	return o.Previous != nil && len(compose.KeptStreams(*o.Previous, o.Modules, o.ResetModules)) > 0
 }
 
 // EnableModules makes streams of modules active for a guest. In place of another stream that is enabled only where reset is set.

@@ -83,7 +83,8 @@ func (r ModuleRecord) Check() error {
 
 // ModuleChoice is which streams of modules are active.
 type ModuleChoice struct {
-	Install []string // packages of the profiles that were asked for
+	Install  []string // packages of the profiles that were asked for
+	Vanished []string // module:stream of those enabled before that no source has any more; others of the module are there
 
 	asked    []string // modules that were asked for by name
 	builds   map[string][]*Module

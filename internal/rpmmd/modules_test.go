@@ -117,7 +117,10 @@ func TestApplyModules(t *testing.T) {
 		{"the only profile", rpmmd.ModuleState{Platform: "p1", Install: []string{"moss:2"}},
 			"moss-2-1.x86_64 moss-tools-0.1-1.x86_64 soil-1:2-1.noarch fern-1-1.x86_64 hot/moss-3-1.x86_64 + moss", ""},
 		{"what is required is enabled otherwise", rpmmd.ModuleState{Platform: "p1", Enabled: map[string]string{"moss": "2", "soil": "dry"}}, "", "it requires module soil:wet"},
-		{"no such stream", rpmmd.ModuleState{Platform: "p1", Enabled: map[string]string{"moss": "9"}}, "", "has no stream 9; there are 1.10, 2"},
+		{"no such stream", rpmmd.ModuleState{Platform: "p1", Enable: []string{"moss:9"}}, "", "has no stream 9; there are 1.10, 2"},
+		{"a stream that was enabled once, and is gone", rpmmd.ModuleState{Platform: "p1", Enabled: map[string]string{"moss": "9"}},
+			"moss-0.1-1.x86_64 moss-tools-0.1-1.x86_64 soil-1:1-1.noarch fern-1-1.x86_64 lichen-1-1.noarch hot/moss-3-1.x86_64", ""},
+		{"the same, asked for now", rpmmd.ModuleState{Platform: "p1", Enabled: map[string]string{"moss": "9"}, Install: []string{"moss"}}, "", "has no stream 9; there are 1.10, 2"},
 		{"no such profile", rpmmd.ModuleState{Platform: "p1", Install: []string{"moss:2/big"}}, "", `has no profile "big"; there are only`},
 		{"no such module", rpmmd.ModuleState{Platform: "p1", Install: []string{"nothing"}}, "", "there are none"},
 		{"two streams", rpmmd.ModuleState{Platform: "p1", Install: []string{"moss:1.10", "moss:2"}}, "", "stream 2 is asked for, and 1.10 is enabled"},
@@ -321,6 +324,7 @@ func TestModulesLikeDNF(t *testing.T) {
 		{"httpd 2.2 and base-runtime f26", rpmmd.ModuleState{Enabled: map[string]string{"httpd": "2.2", "base-runtime": "f26"}}, false},
 		{"base-runtime rhel73", rpmmd.ModuleState{Enabled: map[string]string{"base-runtime": "rhel73"}}, false},
 		{"httpd off", rpmmd.ModuleState{Disabled: map[string]bool{"httpd": true}}, false},
+		{"a stream of httpd that is gone", rpmmd.ModuleState{Enabled: map[string]string{"httpd": "1.3"}}, false},
 		{"hotfixes", rpmmd.ModuleState{Enabled: map[string]string{"httpd": "2.2"}}, true},
 	} {
 		root := filepath.Join(dir, "root-"+strings.ReplaceAll(tt.name, " ", "-"))

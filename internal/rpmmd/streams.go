@@ -84,7 +84,7 @@ func ApplyModules(sources []*Metadata, st ModuleState, arch string) (*ModuleChoi
 	if err := s.activate(enabled); err != nil {
 		return nil, err
 	}
-	choice.active = s.active
+	choice.active, choice.Vanished = s.active, s.vanished
 	for _, spec := range st.Enable {
 		name, _, _ := splitModule(spec)
 		choice.asked = append(choice.asked, name)
@@ -122,6 +122,7 @@ type streams struct {
 	profiles map[string][]string  // by module:stream: the default ones
 	active   map[string]*Module   // by module
 	names    []string             // of all modules
+	vanished []string             // module:stream, enabled before and in no source
 }
 
 func (s *streams) collect(sources []*Metadata) {
@@ -215,8 +216,11 @@ func (s *streams) activate(enabled map[string]string) error {
 			return fmt.Errorf("module %q is disabled", name)
 		}
 		if len(s.builds[name+":"+enabled[name]]) == 0 {
-			if _, known := s.st.Enabled[name]; known && s.streamsOf(name) == "none" {
-				continue // enabled long ago, and the source is not there today
+			if s.enabledBefore(name, enabled[name]) { // then no stream of it is active
+				if s.streamsOf(name) != "none" { // else its source is not there today
+					s.vanished = append(s.vanished, name+":"+enabled[name])
+				}
+				continue
 			}
 			return fmt.Errorf("module %q has no stream %s; there are %s", name, enabled[name], s.streamsOf(name))
 		}
@@ -235,6 +239,14 @@ func (s *streams) activate(enabled map[string]string) error {
 		}
 	}
 	return nil
+}
+
+// enabledBefore is true for a stream that counts because it was enabled once, and that nobody asks for now.
+func (s *streams) enabledBefore(name, stream string) bool {
+	return s.st.Enabled[name] == stream && !slices.ContainsFunc(slices.Concat(s.st.Enable, s.st.Install), func(spec string) bool {
+		n, _, _ := splitModule(spec)
+		return n == name
+	})
 }
 
 // maxModuleChain bounds how far modules that require others are followed.
