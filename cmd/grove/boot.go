@@ -260,7 +260,7 @@ func (a *app) mount() *cobra.Command {
 	var deployment int
 	cmd := verb("mount NAME [DIR]", "mount a guest's tree on a folder", `
 The tree is sealed: nobody can write to it. Its /etc and the guest's /var are mounted in it and can be written. What an
-earlier mount left on DIR goes away first. Without DIR it is `+machine.MountPlace+`NAME, which is printed. The deployment is
+earlier grove mount left on DIR goes away first. Without DIR it is `+machine.MountPlace+`NAME, which is printed. The deployment is
 kept until grove umount NAME, or DIR.
 
     grove mount mail /mnt
@@ -270,18 +270,21 @@ kept until grove umount NAME, or DIR.
 			return err
 		}
 		if len(args) == 1 {
-			dir := machine.MountPlace + args[0]
-			if err := guest.Mount(e, args[0], deployment, dir); err != nil {
+			m, err := guest.Mount(e, args[0], deployment, machine.MountPlace+args[0])
+			if err != nil {
 				return err
 			}
-			_, err := fmt.Fprintln(a.stdout, dir)
-			return err
+			return a.show(m, func() { fmt.Fprintln(a.stdout, m.Path) })
 		}
 		dir, err := filepath.Abs(args[1])
 		if err != nil {
 			return err
 		}
-		return guest.Mount(e, args[0], deployment, dir)
+		m, err := guest.Mount(e, args[0], deployment, dir)
+		if err != nil || !a.json {
+			return err
+		}
+		return a.show(m, nil)
 	})
 	cmd.Flags().IntVar(&deployment, "deployment", 0, "this deployment instead of the current one")
 	return cmd
@@ -290,15 +293,21 @@ kept until grove umount NAME, or DIR.
 func (a *app) umount() *cobra.Command {
 	return verb("umount NAME|DIR", "take a mounted tree away", `
 DIR is as it was given to grove mount, NAME where it was given none; a word without a slash is a NAME where that guest is
-mounted so. Where nothing is mounted, nothing is done.`, cobra.ExactArgs(1), func(_ *cobra.Command, args []string) error {
-		if at := machine.MountPlace + args[0]; deploy.ValidName(args[0]) == nil && machine.IsTree(at) {
-			return errors.Join(machine.UnmountTree(at), os.Remove(at))
+mounted so. Where no tree is mounted, nothing is done; what others mounted stays.`, cobra.ExactArgs(1), func(_ *cobra.Command, args []string) error {
+		if at := machine.MountPlace + args[0]; deploy.ValidName(args[0]) == nil {
+			if was, err := machine.UnmountTree(at); err != nil || was {
+				return errors.Join(err, os.Remove(at))
+			}
 		}
 		dir, err := filepath.Abs(args[0])
 		if err != nil {
 			return err
 		}
-		return machine.UnmountTree(dir)
+		was, err := machine.UnmountTree(dir)
+		if err == nil && !was && !a.quiet {
+			fmt.Fprintf(a.stderr, "grove: no tree is mounted on %s\n", dir)
+		}
+		return err
 	})
 }
 

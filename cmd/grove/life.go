@@ -32,7 +32,7 @@ func (c *changeFlags) add(cmd *cobra.Command) {
 	f.BoolVar(&c.noGPGCheck, "no-gpg-check", false, "use packages without checking their signatures")
 	f.BoolVar(&c.refresh, "refresh", false, "ask the sources for new metadata first")
 	f.StringArrayVar(&c.repoFiles, "repo-file", nil, "a .repo file that this guest is to use from now on beside its own")
-	f.StringVar(&c.deploy, "deploy", "", "how the new deployment lies on disk: composefs, checkout or auto (default: as config.json of the state root says)")
+	f.StringVar(&c.deploy, "deploy", "", "how deployments lie on disk from this one on: composefs, checkout or auto (default: as asked for before, else as config.json of the state root says)")
 	f.StringVar(&c.lock, "lock", "", "make exactly what this lock says")
 }
 

@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"grove/internal/sandbox"
 )
 
 // Limits for what a guest can put into its /etc. Real ones have 3,000 entries and 5 levels.
@@ -359,14 +361,9 @@ func mountsBelow(p string) ([]string, error) {
 		if len(f) < 5 {
 			continue
 		}
-		if at := unescapeMount(f[4]); at == p || strings.HasPrefix(at, p+"/") {
+		if at := sandbox.Unescape(f[4]); at == p || strings.HasPrefix(at, p+"/") {
 			out = append(out, at)
 		}
 	}
 	return out, nil
-}
-
-// unescapeMount reads a field of a table of mounts.
-func unescapeMount(s string) string {
-	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }

@@ -11,6 +11,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"grove/internal/sandbox"
 )
 
 // inode names a directory while it exists.
@@ -72,13 +74,13 @@ func (r *roots) addMounts(table string) []mount {
 	for _, line := range strings.Split(string(data), "\n") {
 		f := strings.Fields(line)
 		if len(f) > 4 {
-			m := mount{place{f[2], unescapeMount(f[3])}, unescapeMount(f[4])}
+			m := mount{place{f[2], sandbox.Unescape(f[3])}, sandbox.Unescape(f[4])}
 			all = append(all, m)
 			r.mounts[m.place] = true
 		}
 		if _, after, ok := strings.Cut(line, " - overlay grove:"); ok {
 			name, _, _ := strings.Cut(after, " ")
-			r.names["grove:"+unescapeMount(name)] = true
+			r.names["grove:"+sandbox.Unescape(name)] = true
 		}
 	}
 	return all

@@ -29,16 +29,23 @@ func (e Env) running(name string, id int) (*deploy.Guest, *deploy.Deployment, er
 }
 
 func machineOf(g *deploy.Guest, d *deploy.Deployment) machine.Guest {
-	return machine.Guest{Name: g.Name(), Root: d.Root(), Image: d.Mount(), Var: g.VarDir(), RunLock: d.RunLock()}
+	return machine.Guest{Name: g.Name(), Root: d.Root(), Image: d.Mount(), Label: d.MountName(), Var: g.VarDir(), RunLock: d.RunLock()}
 }
 
 // Mount mounts a guest's tree (deployment id, 0 = the current one) at a folder of this host; see machine.MountTree.
-func Mount(e Env, name string, id int, dir string) error {
+func Mount(e Env, name string, id int, dir string) (Mounted, error) {
 	g, d, err := e.running(name, id)
 	if err != nil {
-		return err
+		return Mounted{}, err
 	}
-	return machine.MountTree(machineOf(g, d), g.Dir(), dir)
+	return Mounted{Guest: name, Deployment: d.ID, Path: dir}, machine.MountTree(machineOf(g, d), g.Dir(), dir)
+}
+
+// Mounted is a tree on a folder of this host.
+type Mounted struct {
+	Guest      string `json:"guest"`
+	Deployment int    `json:"deployment"`
+	Path       string `json:"path"`
 }
 
 // Host says where units of this host are written; the zero value is the host's own places.

@@ -39,7 +39,7 @@ func (e Env) make(ctx context.Context, g *deploy.Guest, m manifest.Manifest, o O
 	if cur != nil {
 		c.From = cur.ID
 	}
-	choice, err := e.Store.Choose(o.Deploy)
+	choice, err := e.Store.ChooseNext(o.Deploy, cur)
 	if err != nil {
 		return c, err
 	}

@@ -172,27 +172,41 @@ func (g Guest) tree(at, empty string) sandbox.HostMount {
 	if g.Image != nil {
 		return sandbox.HostMount{Image: g.Image, At: at, ReadOnly: true}
 	}
-	return sandbox.HostMount{Source: g.Root, At: at, ReadOnly: true, Sealed: empty}
+	return sandbox.HostMount{Source: g.Root, At: at, ReadOnly: true, Sealed: empty, Name: g.Label}
 }
 
 // MountTree mounts the guest's tree at dir for everybody on this host to see: sealed, with its /etc and the guest's /var.
-// What is mounted there by an earlier call goes away first. dir is made where it is missing.
+// What is mounted there by an earlier call goes away first; what others mounted there is left alone. dir is made where it is
+// missing.
 //
 //	errors  sandbox.ErrNotPermitted; dir is no empty directory
 func MountTree(g Guest, guestDir, dir string) error {
-	if err := UnmountTree(dir); err != nil {
-		return err
-	}
 	at := MountDirOf(guestDir)
 	for _, d := range []string{dir, at.Empty} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return fmt.Errorf("mount %s: %w", g.Name, err)
 		}
 	}
+	dir, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return fmt.Errorf("mount %s: %w", g.Name, err)
+	}
+	for {
+		ours, err := IsTree(dir)
+		if err != nil {
+			return fmt.Errorf("mount %s: %w", g.Name, err)
+		}
+		if !ours {
+			break
+		}
+		if _, err := UnmountTree(dir); err != nil {
+			return err
+		}
+	}
 	if ents, err := os.ReadDir(dir); err != nil || len(ents) > 0 {
 		return fmt.Errorf("mount %s on %s: want an empty folder", g.Name, dir)
 	}
-	err := sandbox.MountHost([]sandbox.HostMount{
+	err = sandbox.MountHost([]sandbox.HostMount{
 		g.tree(dir, at.Empty),
 		{Source: filepath.Join(g.Root, "etc"), At: filepath.Join(dir, "etc")},
 		{Source: g.Var, At: filepath.Join(dir, "var")},
@@ -206,18 +220,36 @@ func MountTree(g Guest, guestDir, dir string) error {
 // MountPlace begins the path where a guest's tree is mounted for a person who names no folder.
 const MountPlace = "/run/grove/"
 
-// IsTree tells whether something is mounted on dir.
-func IsTree(dir string) bool {
-	var at, above unix.Stat_t
-	return unix.Lstat(dir, &at) == nil && unix.Lstat(filepath.Dir(dir), &above) == nil && at.Dev != above.Dev
+// IsTree tells whether what is mounted on dir is a guest's tree.
+func IsTree(dir string) (bool, error) {
+	m, mounted, err := sandbox.MountedOn(dir)
+	return mounted && m.Type == "overlay" && strings.HasPrefix(m.Source, sandbox.TreeMark), err
 }
 
-// UnmountTree takes away what MountTree mounted at dir; where nothing is mounted it does nothing.
-func UnmountTree(dir string) error {
+// UnmountTree takes away what MountTree mounted at dir, and tells whether there was something.
+//
+//	errors  dir shows a mount of others, which stays
+func UnmountTree(dir string) (bool, error) {
+	dir, err := filepath.EvalSymlinks(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("unmount: %w", err)
+	}
+	m, mounted, err := sandbox.MountedOn(dir)
+	switch ours, oerr := IsTree(dir); {
+	case err != nil || oerr != nil:
+		return false, fmt.Errorf("unmount %s: %w", dir, errors.Join(err, oerr))
+	case !mounted:
+		return false, nil
+	case !ours:
+		return false, fmt.Errorf("unmount %s: what is mounted there is %s (%s), and no tree of grove's", dir, m.Source, m.Type)
+	}
 	for _, d := range []string{filepath.Join(dir, "var"), filepath.Join(dir, "etc"), dir} {
 		if err := sandbox.UnmountHost(d); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("unmount %s: %w", d, err)
+			return true, fmt.Errorf("unmount %s: %w", d, err)
 		}
 	}
-	return nil
+	return true, nil
 }

@@ -26,6 +26,7 @@ type Guest struct {
 	Root    string         // a deployment's root: read-only but for its /etc
 	Image   *sandbox.Image // what is mounted there; nil = the tree lies in Root
 	Var     string         // the guest's /var
+	Label   string         // what the table of mounts says of the tree; it begins with sandbox.TreeMark
 	RunLock string         // file to hold a shared lock on; "" = none
 }
 

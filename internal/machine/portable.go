@@ -72,7 +72,8 @@ func (p Portable) Attach(ctx context.Context, g Guest, guestDir, profile string)
 	if err != nil {
 		err = fmt.Errorf("attach %s: %w", p.Unit, err)
 	}
-	return errors.Join(err, UnmountTree(p.Tree))
+	_, uerr := UnmountTree(p.Tree)
+	return errors.Join(err, uerr)
 }
 
 // Detach undoes what Attach did for the files of a guest that belong to a unit ("" = all).

@@ -4,6 +4,7 @@ package sandbox
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/gob"
 	"errors"
@@ -14,7 +15,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"syscall"
 	"time"
 
@@ -30,6 +30,7 @@ type HostMount struct {
 	// Sealed shows Source through an overlay that has no layer to write to: not even root with all its powers, who
 	// can make a read-only mount writable again, can write through it.
 	Sealed string // an empty directory, which the overlay needs beside Source; "" = not sealed
+	Name   string // what the kernel's table of mounts says of a sealed Source; "" = "overlay"
 }
 
 // HostCommand is a program of the host, such as systemd-nspawn, run in the foreground.
@@ -190,7 +191,7 @@ func (m HostMount) open() (fd int, err error) {
 	case m.Image != nil:
 		fd, err = m.Image.open()
 	case m.Sealed != "":
-		fd, err = sealed(m.Source, m.Sealed)
+		fd, err = sealed(m.Source, m.Sealed, m.Name)
 	default:
 		fd, err = cloneMount(unix.AT_FDCWD, m.Source, false)
 	}
@@ -215,17 +216,15 @@ func (m HostMount) attach(fd int) error {
 }
 
 // sealed gives a detached overlay of a directory and an empty one.
-func sealed(dir, empty string) (int, error) {
-	var names []string
+func sealed(dir, empty, name string) (int, error) {
+	o := overlay{source: cmp.Or(name, "overlay"), readOnly: true}
+	defer o.close()
 	for _, d := range []string{dir, empty} {
-		fd, err := unix.Open(d, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		if err != nil {
+		if err := o.addLower(d); err != nil {
 			return -1, err
 		}
-		defer unix.Close(fd)
-		names = append(names, fdPath(fd))
 	}
-	return newFS("overlay", unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NODEV, "lowerdir", strings.Join(names, ":"))
+	return o.mount()
 }
 
 func (m HostMount) what() string {
