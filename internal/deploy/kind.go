@@ -219,8 +219,7 @@ func (d Deployment) openDir() (dir, error) {
 //	errors  ostree.ErrCorrupt where a commit says otherwise of its image
 func (st *Staged) LayOut(ctx context.Context, base, top ostree.Checksum, c Choice) error {
 	s := st.guest.store
-	var src tree.Source = s.repo
-	var roots [2]tree.Root
+	var trees [2]image.Tree
 	for i, sum := range []ostree.Checksum{base, top} {
 		commit, err := s.repo.Commit(sum)
 		if err != nil {
@@ -229,7 +228,7 @@ func (st *Staged) LayOut(ctx context.Context, base, top ostree.Checksum, c Choic
 		if err := s.images.CheckCommit(ctx, sum); err != nil {
 			return err
 		}
-		if roots[i], src, err = image.Mountable(src, tree.Root{Tree: commit.Tree, Meta: commit.Meta}); err != nil {
+		if trees[i], err = image.Mountable(s.repo, tree.Root{Tree: commit.Tree, Meta: commit.Meta}); err != nil {
 			return fmt.Errorf("commit %s: %w", sum, err)
 		}
 	}
@@ -237,7 +236,7 @@ func (st *Staged) LayOut(ctx context.Context, base, top ostree.Checksum, c Choic
 	if err := errors.Join(os.MkdirAll(dir, 0o755), os.MkdirAll(st.Root(), 0o755)); err != nil {
 		return err
 	}
-	files, err := s.images.Make(ctx, src, roots[0], roots[1], dir)
+	files, err := s.images.Make(ctx, trees[0], trees[1], dir)
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,11 @@ func BenchmarkBase(b *testing.B) {
 			b.Fatal(err)
 		}
 		s := image.New(r, filepath.Join(b.TempDir(), "images"))
-		if _, err := s.Base(b.Context(), r, tree.Root{Tree: v.Tree, Meta: v.Meta}); err != nil {
+		t, err := image.Mountable(r, tree.Root{Tree: v.Tree, Meta: v.Meta})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := s.Base(b.Context(), t); err != nil {
 			b.Fatal(err)
 		}
 	}

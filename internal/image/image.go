@@ -59,22 +59,32 @@ type File struct {
 type info struct {
 	Digest string `json:"digest"`
 	Inodes int    `json:"inodes"`
+	Of     string `json:"of,omitempty"` // the tree that it is of, before it was made mountable
 }
+
+// rootName is how file names and notes call a tree.
+func rootName(r tree.Root) string { return r.Tree.String() + "-" + r.Meta.String() }
 
 // names gives the paths of a base's image and of the note beside it.
 func (s *Store) names(root tree.Root) (image, note string) {
-	name := root.Tree.String() + "-" + root.Meta.String()
+	name := rootName(root)
 	if s.seal {
-		name += "-sealed"
+		name += sealedSuffix
 	}
 	path := filepath.Join(s.dir, name)
-	return path + ".erofs", path + ".json"
+	return path + imageSuffix, path + noteSuffix
 }
 
+const (
+	imageSuffix  = ".erofs"
+	noteSuffix   = ".json"
+	sealedSuffix = "-sealed"
+)
+
 // Base gives the image of a tree that others stand on, which is made where it is not there yet.
-func (s *Store) Base(ctx context.Context, src tree.Source, root tree.Root) (File, error) {
-	image, note := s.names(root)
-	if f, ok := s.known(image, note); ok {
+func (s *Store) Base(ctx context.Context, t Tree) (File, error) {
+	image, note := s.names(t.Root)
+	if f, _, ok := s.known(image, note); ok {
 		return f, nil
 	}
 	if err := durable.MkdirAll(s.dir, 0o755); err != nil {
@@ -82,13 +92,13 @@ func (s *Store) Base(ctx context.Context, src tree.Source, root tree.Root) (File
 	}
 	f := File{Path: image, Sealed: s.seal}
 	made, err := s.write(image, func(w io.Writer) (composefs.Info, error) {
-		return composefs.Write(ctx, w, src, root, s.options())
+		return composefs.Write(ctx, w, t.Src, t.Root, s.options())
 	})
 	if err != nil {
 		return File{}, err
 	}
 	f.Digest, f.Inodes = made.Digest, made.Inodes
-	text, err := json.Marshal(info{Digest: hex.EncodeToString(f.Digest[:]), Inodes: f.Inodes})
+	text, err := json.Marshal(info{Digest: hex.EncodeToString(f.Digest[:]), Inodes: f.Inodes, Of: rootName(t.Of)})
 	if err != nil {
 		return File{}, err
 	}
@@ -96,24 +106,20 @@ func (s *Store) Base(ctx context.Context, src tree.Source, root tree.Root) (File
 }
 
 // known finds an image that was made earlier.
-func (s *Store) known(image, note string) (File, bool) {
-	f := File{Path: image, Sealed: s.seal}
+func (s *Store) known(image, note string) (f File, i info, ok bool) {
+	f = File{Path: image, Sealed: s.seal}
 	data, err := os.ReadFile(note)
-	if err != nil {
-		return f, false
-	}
-	var i info
-	if json.Unmarshal(data, &i) != nil || i.Inodes <= 0 {
-		return f, false
+	if err != nil || json.Unmarshal(data, &i) != nil || i.Inodes <= 0 {
+		return f, i, false
 	}
 	d, err := hex.DecodeString(i.Digest)
 	if err != nil || len(d) != len(f.Digest) {
-		return f, false
+		return f, i, false
 	}
 	copy(f.Digest[:], d)
 	f.Inodes = i.Inodes
 	st, err := os.Lstat(image)
-	return f, err == nil && st.Mode().IsRegular()
+	return f, i, err == nil && st.Mode().IsRegular()
 }
 
 func (s *Store) write(path string, fill func(io.Writer) (composefs.Info, error)) (made composefs.Info, err error) {
@@ -132,64 +138,68 @@ func (s *Store) write(path string, fill func(io.Writer) (composefs.Info, error))
 const layerShare = 0.5
 
 // Make puts images that show top into the existing folder dir, the topmost first. base is what top was made from, the
-// zero value where that is not known; its image is shared with everybody.
-func (s *Store) Make(ctx context.Context, src tree.Source, base, top tree.Root, dir string) ([]File, error) {
-	if base == (tree.Root{}) || base == top {
-		f, err := s.Base(ctx, src, top)
-		if err != nil {
-			return nil, err
-		}
-		return s.take(dir, f)
+// zero value where that is not known; its image, or that of a tree that is much the same, is shared with everybody.
+func (s *Store) Make(ctx context.Context, base, top Tree, dir string) ([]File, error) {
+	if base.Src == nil {
+		base = top
 	}
-	below, err := s.Base(ctx, src, base)
+	below, err := s.below(ctx, base)
 	if err != nil {
 		return nil, err
 	}
+	if below.tree.Root == top.Root {
+		return s.take(dir, below.file)
+	}
 	layer := File{Path: filepath.Join(dir, "layer.erofs"), Sealed: s.seal}
 	made, err := s.write(layer.Path, func(w io.Writer) (composefs.Info, error) {
-		return composefs.WriteLayer(ctx, w, src, base, top, s.options())
+		return composefs.WriteLayer(ctx, w, either{top.Src, below.tree.Src}, below.tree.Root, top.Root, s.options())
 	})
 	if err != nil {
 		return nil, err
 	}
-	if float64(made.Inodes) > layerShare*float64(below.Inodes) {
+	if float64(made.Inodes) > layerShare*float64(below.file.Inodes) {
 		made, err = s.write(layer.Path, func(w io.Writer) (composefs.Info, error) {
-			return composefs.Write(ctx, w, src, top, s.options())
+			return composefs.Write(ctx, w, top.Src, top.Root, s.options())
 		})
 		layer.Digest, layer.Inodes = made.Digest, made.Inodes
 		return []File{layer}, err
 	}
 	layer.Digest, layer.Inodes = made.Digest, made.Inodes
-	files, err := s.take(dir, below)
+	files, err := s.take(dir, below.file)
 	return append([]File{layer}, files...), err
 }
 
 // Scratch makes images of a tree for work that ends before dir, an existing folder, goes away, and gives the mount of
 // them. Only the base's, where there is one, is kept.
 func (s *Store) Scratch(ctx context.Context, base, top tree.Root, dir string) (*sandbox.Image, error) {
-	var src tree.Source = s.repo
-	var err error
 	var files []File
+	var err error
 	if base == (tree.Root{}) {
 		f := File{Path: filepath.Join(dir, "whole.erofs")}
 		_, err = s.write(f.Path, func(w io.Writer) (composefs.Info, error) {
-			return composefs.Write(ctx, w, src, top, composefs.Names(s.repo))
+			return composefs.Write(ctx, w, s.repo, top, composefs.Names(s.repo))
 		})
 		files = []File{f}
 	} else {
-		if base, src, err = Mountable(src, base); err != nil {
-			return nil, err
-		}
-		if top, src, err = Mountable(src, top); err != nil {
-			return nil, err
-		}
-		files, err = s.Make(ctx, src, base, top, dir)
+		files, err = s.makeOf(ctx, base, top, dir)
 	}
 	if err != nil {
 		return nil, err
 	}
 	m, err := s.Mount(files)
 	return &m, err
+}
+
+func (s *Store) makeOf(ctx context.Context, base, top tree.Root, dir string) ([]File, error) {
+	b, err := Mountable(s.repo, base)
+	if err != nil {
+		return nil, err
+	}
+	t, err := Mountable(s.repo, top)
+	if err != nil {
+		return nil, err
+	}
+	return s.Make(ctx, b, t, dir)
 }
 
 // take gives dir its own link to the image of a base, or a copy where there can be no more links.
@@ -316,9 +326,9 @@ func (s *Store) Sweep() (freed int64, err error) {
 		if unix.Lstat(path, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink > 1 {
 			continue
 		}
-		if image, ok := strings.CutSuffix(path, ".json"); ok {
+		if image, ok := strings.CutSuffix(path, noteSuffix); ok {
 			var of unix.Stat_t
-			if unix.Lstat(image+".erofs", &of) == nil && of.Nlink > 1 {
+			if unix.Lstat(image+imageSuffix, &of) == nil && of.Nlink > 1 {
 				continue
 			}
 		}

@@ -3,7 +3,6 @@
 package image_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -149,60 +148,62 @@ func TestMake(t *testing.T) {
 			w := setUp(t)
 			_, base := w.commit(t, many(60, nil))
 			_, top := w.commit(t, c.top)
-			base, src, err := image.Mountable(w.r, base)
+			files, err := w.s.Make(t.Context(), w.mountable(t, base), w.mountable(t, top), t.TempDir())
 			must(t, err)
-			top, src, err = image.Mountable(src, top)
-			must(t, err)
-			dir := t.TempDir()
-			files, err := w.s.Make(t.Context(), src, base, top, dir)
-			must(t, err)
-			var names []string
-			for _, f := range files {
-				names = append(names, filepath.Base(f.Path))
-				in, err := os.Open(f.Path)
-				must(t, err)
-				d, err := composefs.MeasureVerity(in)
-				in.Close()
-				if err != nil || d != f.Digest {
-					t.Errorf("%s: digest %x, measured %x, %v", f.Path, f.Digest, d, err)
-				}
-			}
-			if got := strings.Join(names, " "); got != c.images {
-				t.Errorf("images %s, want %s", got, c.images)
-			}
-			out := filepath.Join(t.TempDir(), "out")
-			must(t, w.r.Checkout(t.Context(), tree.Root{Tree: rootOf(t, w, c.top).Tree, Meta: rootOf(t, w, c.top).Meta}, out, repo.CheckoutOptions{}))
-			for _, m := range []string{"dev", "etc", "proc", "run", "sys", "tmp", "var"} {
-				must(t, os.MkdirAll(filepath.Join(out, m), 0o755))
-			}
-			must(t, errors.Join(os.Chmod(out+"/proc", 0o555), os.Chmod(out+"/sys", 0o555), os.Chmod(out+"/tmp", 0o777|fs.ModeSticky)))
-			if got, want := w.shown(t, files), list(t, out); got != want {
-				t.Errorf("shown:\n%s\nwant:\n%s", got, want)
-			}
+			w.sameAs(t, files, top, c.images)
 		})
 	}
 }
 
-func rootOf(t *testing.T, w world, files map[string]string) tree.Root {
+// sameAs holds the names of images, their digests and what a mount of them shows against a checkout of the tree.
+func (w world) sameAs(t *testing.T, files []image.File, root tree.Root, images string) {
 	t.Helper()
-	_, r := w.commit(t, files)
-	return r
+	var names []string
+	for _, f := range files {
+		names = append(names, filepath.Base(f.Path))
+		in, err := os.Open(f.Path)
+		must(t, err)
+		d, err := composefs.MeasureVerity(in)
+		in.Close()
+		if err != nil || d != f.Digest {
+			t.Errorf("%s: digest %x, measured %x, %v", f.Path, f.Digest, d, err)
+		}
+	}
+	if got := strings.Join(names, " "); got != images {
+		t.Errorf("images %s, want %s", got, images)
+	}
+	out := filepath.Join(t.TempDir(), "out")
+	must(t, w.r.Checkout(t.Context(), root, out, repo.CheckoutOptions{}))
+	for _, m := range []string{"dev", "etc", "proc", "run", "sys", "tmp", "var"} {
+		must(t, os.MkdirAll(filepath.Join(out, m), 0o755))
+	}
+	must(t, errors.Join(os.Chmod(out+"/proc", 0o555), os.Chmod(out+"/sys", 0o555), os.Chmod(out+"/tmp", 0o777|fs.ModeSticky)))
+	if got, want := w.shown(t, files), list(t, out); got != want {
+		t.Errorf("shown:\n%s\nwant:\n%s", got, want)
+	}
+}
+
+func (w world) mountable(t *testing.T, root tree.Root) image.Tree {
+	t.Helper()
+	m, err := image.Mountable(w.r, root)
+	must(t, err)
+	return m
 }
 
 // The image of a base is made once, is found again, and goes when nobody has a link to it.
 func TestBaseIsKept(t *testing.T) {
 	w := setUp(t)
 	_, root := w.commit(t, many(10, nil))
-	a, err := w.s.Base(t.Context(), w.r, root)
+	a, err := w.s.Base(t.Context(), w.mountable(t, root))
 	must(t, err)
 	before := stat(t, a.Path)
-	b, err := w.s.Base(t.Context(), w.r, root)
+	b, err := w.s.Base(t.Context(), w.mountable(t, root))
 	must(t, err)
 	if a != b || stat(t, b.Path).Ino != before.Ino {
 		t.Errorf("made again: %+v, %+v", a, b)
 	}
 	other := image.New(w.r, filepath.Dir(a.Path))
-	if b, err = other.Base(t.Context(), w.r, root); err != nil || a != b {
+	if b, err = other.Base(t.Context(), w.mountable(t, root)); err != nil || a != b {
 		t.Errorf("by another store: %+v, %v", b, err)
 	}
 	link := filepath.Join(w.dir, "link")
@@ -229,7 +230,7 @@ func stat(t *testing.T, path string) unix.Stat_t {
 func TestHalfABase(t *testing.T) {
 	w := setUp(t)
 	_, root := w.commit(t, many(3, nil))
-	a, err := w.s.Base(t.Context(), w.r, root)
+	a, err := w.s.Base(t.Context(), w.mountable(t, root))
 	must(t, err)
 	note := strings.TrimSuffix(a.Path, ".erofs") + ".json"
 	for _, damage := range []func() error{
@@ -240,7 +241,7 @@ func TestHalfABase(t *testing.T) {
 		func() error { return os.WriteFile(note, nil, 0o644) },
 	} {
 		must(t, damage())
-		b, err := w.s.Base(t.Context(), w.r, root)
+		b, err := w.s.Base(t.Context(), w.mountable(t, root))
 		must(t, err)
 		if a != b {
 			t.Errorf("got %+v, want %+v", b, a)
@@ -262,7 +263,7 @@ func TestMountable(t *testing.T) {
 		{"no folder", "/etc that is no folder", map[string]string{"etc": "c", "usr/etc/conf": "c"}},
 	} {
 		_, root := w.commit(t, c.files)
-		root, src, err := image.Mountable(w.r, root)
+		m, err := image.Mountable(w.r, root)
 		if c.want != "" {
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%s: got %v, want %s", c.name, err, c.want)
@@ -270,7 +271,7 @@ func TestMountable(t *testing.T) {
 			continue
 		}
 		must(t, err)
-		f, err := w.s.Base(t.Context(), src, root)
+		f, err := w.s.Base(t.Context(), m)
 		must(t, err)
 		if got := w.shown(t, []image.File{f}); !strings.Contains(got, "usr/etc/conf -rw-r--r-- \"c\"\n") || strings.Contains(got, "\netc/") || !strings.Contains(got, "\netc d") {
 			t.Errorf("%s:\n%s", c.name, got)
@@ -328,7 +329,7 @@ func TestSealed(t *testing.T) {
 	w := setUp(t)
 	_, root := w.commit(t, many(4, nil))
 	w.s.Seal()
-	f, err := w.s.Base(context.Background(), w.r, root)
+	f, err := w.s.Base(t.Context(), w.mountable(t, root))
 	if err != nil {
 		t.Skipf("this kernel or file system has no fs-verity: %v", err)
 	}

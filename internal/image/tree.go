@@ -37,32 +37,39 @@ var mountPoints = []struct {
 	mode uint32
 }{{"dev", 0o755}, {"etc", 0o755}, {"proc", 0o555}, {"run", 0o755}, {"sys", 0o555}, {"tmp", 0o1777}, {"var", 0o755}}
 
-// Mountable is a tree as an image has it: with the folders that a guest is given mounts on, and its defaults of /etc in
-// /usr/etc. The second result reads it.
+// Tree is a tree as an image shows it: with the folders that a guest is given mounts on, and its defaults of /etc in
+// /usr/etc.
+type Tree struct {
+	Of   tree.Root // the tree that it was made from
+	Root tree.Root
+	Src  tree.Source // reads it
+}
+
+// Mountable makes the Tree of one that src reads.
 //
-//	errors  a tree that has both /etc and /usr/etc filled
-func Mountable(src tree.Source, root tree.Root) (tree.Root, tree.Source, error) {
-	t := tree.Load(src, root)
+//	errors  those of src; a tree that has both /etc and /usr/etc filled
+func Mountable(src tree.Source, of tree.Root) (Tree, error) {
+	t := tree.Load(src, of)
 	edit := t.Edit()
 	if err := moveEtc(t, edit); err != nil {
-		return root, src, err
+		return Tree{}, err
 	}
 	for _, m := range mountPoints {
 		if _, ok, err := t.Lookup(m.name); err != nil {
-			return root, src, err
+			return Tree{}, err
 		} else if ok && m.name != "etc" {
 			continue
 		}
 		if err := edit.PutDir(m.name, ostree.DirMeta{Mode: ostree.ModeDir | m.mode}); err != nil {
-			return root, src, err
+			return Tree{}, err
 		}
 	}
 	if err := edit.Err(); err != nil {
-		return root, src, err
+		return Tree{}, err
 	}
 	mem := &tree.Memory{}
-	out, err := edit.Tree().Write(mem)
-	return out, both{mem, src}, err
+	root, err := edit.Tree().Write(mem)
+	return Tree{of, root, both{mem, src}}, err
 }
 
 // moveEtc brings what a tree has in /etc to /usr/etc, as ostree does.

@@ -40,9 +40,24 @@ func Diff(a, b *Tree) ([]Change, error) {
 	return d.out, err
 }
 
+// Distance counts the changes that Diff would list, up to limit: above, it is limit+1.
+func Distance(a, b *Tree, limit int) (int, error) {
+	d := differ{left: MaxEntries, counts: true, limit: limit}
+	err := d.item("", item{isDir: true, sub: a.root}, item{isDir: true, sub: b.root}, 0)
+	if errors.Is(err, errFar) {
+		err = nil
+	}
+	return d.n, err
+}
+
+var errFar = errors.New("the trees differ too much")
+
 type differ struct {
-	out  []Change
-	left int
+	out    []Change
+	left   int
+	counts bool // and lists nothing
+	n      int
+	limit  int
 }
 
 // item compares what both trees have under one name.
@@ -126,6 +141,12 @@ func (d *differ) below(path string, k Kind, in *dir, depth int) error {
 }
 
 func (d *differ) add(path string, k Kind, old, now *item) error {
+	if d.counts {
+		if d.n++; d.n > d.limit {
+			return errFar
+		}
+		return nil
+	}
 	c := Change{Path: path, Kind: k}
 	for _, side := range []struct {
 		from *item

@@ -138,6 +138,10 @@ func TestDiff(t *testing.T) {
 				}
 			}
 			equal(t, tt.name, strings.Join(out, " ")+errText(err), tt.want+"ok")
+			for limit := range len(changes) + 2 {
+				n, err := tree.Distance(a, b, limit)
+				equal(t, tt.name, fmt.Sprint(n, errText(err)), fmt.Sprint(min(len(changes), limit+1), "ok"))
+			}
 		}
 	}
 }
