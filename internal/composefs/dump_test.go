@@ -29,7 +29,7 @@ func readDump(r io.Reader) (*node, error) {
 			return nil, fmt.Errorf("%q: want 11 fields", in.Text())
 		}
 		name := unescape(fields[0])
-		n := &node{name: filepath.Base(name)}
+		n := &node{rare: &rare{}, name: filepath.Base(name)}
 		mode, hard := strings.CutPrefix(fields[2], "@")
 		num := func(i, base int) uint64 {
 			v, err := strconv.ParseUint(fields[i], base, 64)

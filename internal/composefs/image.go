@@ -94,8 +94,7 @@ type builder struct {
 	entries atomic.Int64
 
 	mu    sync.Mutex
-	nodes []*node // of files that StatAll will be asked for
-	sums  []ostree.Checksum
+	nodes []*node // of files that StatAll will be asked for, by their sums
 }
 
 func newBuilder(ctx context.Context, src tree.Source, o Options) *builder {
@@ -122,21 +121,22 @@ func (b *builder) tree(root tree.Root) (*node, error) {
 }
 
 // later notes files for statAll.
-func (b *builder) later(nodes []*node, files []ostree.TreeFile) {
+func (b *builder) later(nodes ...*node) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.nodes = append(b.nodes, nodes...)
-	for _, f := range files {
-		b.sums = append(b.sums, f.Checksum)
-	}
 }
 
 // statAll completes the files that were noted.
 func (b *builder) statAll() error {
-	if len(b.sums) == 0 {
+	if len(b.nodes) == 0 {
 		return nil
 	}
-	return b.o.StatAll(b.ctx, b.sums, func(i int, f File) { b.nodes[i].dress(b.sums[i], f) })
+	sums := make([]ostree.Checksum, len(b.nodes))
+	for i, n := range b.nodes {
+		sums[i] = n.sum
+	}
+	return b.o.StatAll(b.ctx, sums, func(i int, f File) { b.nodes[i].dress(f) })
 }
 
 func (b *builder) dirNode(name string, meta ostree.Checksum, parent *node) (*node, error) {
@@ -144,39 +144,46 @@ func (b *builder) dirNode(name string, meta ostree.Checksum, parent *node) (*nod
 	if err != nil {
 		return nil, err
 	}
-	n := &node{name: name, mode: typeDir | m.Mode&^typeMask, uid: m.UID, gid: m.GID, parent: parent}
+	n := &node{rare: none, name: name, mode: typeDir | m.Mode&^typeMask, uid: m.UID, gid: m.GID, parent: parent}
 	n.addXattrs(m.Xattrs)
 	return n, nil
 }
 
 func (b *builder) fileNode(name string, c ostree.Checksum, parent *node) (*node, error) {
-	n := &node{name: name, nlink: 1, parent: parent}
+	n := &node{rare: none, name: name, sum: c, nlink: 1, parent: parent}
 	if b.o.StatAll != nil {
-		b.later([]*node{n}, []ostree.TreeFile{{Name: name, Checksum: c}})
+		b.later(n)
 		return n, nil
 	}
 	f, err := b.o.Stat(c)
 	if err != nil {
 		return nil, err
 	}
-	n.dress(c, f)
+	n.dress(f)
 	return n, nil
 }
 
-// dress gives a file what is known of its object.
-func (n *node) dress(c ostree.Checksum, f File) {
-	n.mode, n.uid, n.gid, n.target = f.Header.Mode, f.Header.UID, f.Header.GID, f.Header.Symlink
+// dress gives a file what is known of its object, which is sum.
+func (n *node) dress(f File) {
+	n.mode, n.uid, n.gid = f.Header.Mode, f.Header.UID, f.Header.GID
+	if f.Header.Symlink != "" {
+		n.grow().target = f.Header.Symlink
+	}
 	n.addXattrs(f.Header.Xattrs)
 	if !n.isRegular() || f.SizeBytes == 0 {
 		return
 	}
 	n.sizeBytes = uint64(f.SizeBytes)
-	if n.content = f.Content; n.content != nil {
-		return
-	}
-	n.object = "/" + ostree.ObjectPath(c, ostree.TypeFile, false)
-	if f.Digest != nil {
-		n.digest = f.Digest[:]
+	switch {
+	case f.Content != nil:
+		n.grow().content = f.Content
+	case f.Digest == nil && len(n.xattrs) == 0:
+		n.plain = true
+	default:
+		n.grow().object = "/" + ostree.ObjectPath(n.sum, ostree.TypeFile, false)
+		if f.Digest != nil {
+			n.digest = f.Digest[:]
+		}
 	}
 }
 
@@ -218,10 +225,10 @@ func (b *builder) files(n *node, files []ostree.TreeFile) error {
 	if b.o.StatAll != nil {
 		nodes := make([]node, len(files))
 		for i, f := range files {
-			nodes[i] = node{name: f.Name, nlink: 1, parent: n}
+			nodes[i] = node{rare: none, name: f.Name, sum: f.Checksum, nlink: 1, parent: n}
 			n.children = append(n.children, &nodes[i])
 		}
-		b.later(n.children, files)
+		b.later(n.children...)
 		return nil
 	}
 	for _, f := range files {
@@ -288,7 +295,7 @@ func (b *builder) layer(base, top tree.Root) (*node, error) {
 
 // whiteout hides a name of the layers below.
 func whiteout(name string, parent *node) *node {
-	return &node{name: name, mode: typeChar, nlink: 1, parent: parent, hides: true}
+	return &node{rare: none, name: name, mode: typeChar, nlink: 1, parent: parent, hides: true}
 }
 
 // change gives n, a directory on both sides, what differs.

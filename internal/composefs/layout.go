@@ -8,6 +8,8 @@ import (
 	"math/bits"
 	"slices"
 	"strings"
+
+	"grove/internal/ostree"
 )
 
 // Sizes of EROFS' structures in bytes.
@@ -26,6 +28,7 @@ const (
 	xattrEntry    = 4  // before name and value of one
 	maxChunkBits  = 31 // chunks are at most 2^31 blocks
 	maxShared     = 0x80
+	sharedBytes   = 4 // what tells where a shared one is
 )
 
 // image is a tree on its way to bytes.
@@ -33,6 +36,8 @@ type image struct {
 	nodes      []*node // inodes in breadth-first order
 	shared     []xattr // in the order of their offsets
 	sharedSize int64
+	metacopy   int64                     // of plain files: where that attribute is among the shared ones, or -1
+	redirects  map[ostree.Checksum]int64 // of plain files: where those are that several have
 	inodesEnd  int64
 	dataBlocks int64
 	minSec     int64
@@ -108,6 +113,9 @@ func (m *image) order(root *node) {
 		if n.mtimeSec < m.minSec || n.mtimeSec == m.minSec && n.mtimeNsec < m.minNsec {
 			m.minSec, m.minNsec = n.mtimeSec, n.mtimeNsec
 		}
+		if len(n.xattrs) == 0 {
+			continue
+		}
 		slices.SortFunc(n.xattrs, func(a, b xattr) int { return strings.Compare(a.name, b.name) })
 		for _, x := range n.xattrs {
 			m.hasACL = m.hasACL || x.name == aclAccess || x.name == aclDefault
@@ -118,42 +126,77 @@ func (m *image) order(root *node) {
 // share finds the attributes that several inodes have. Their order is that of names, then lengths, then values, all
 // descending.
 func (m *image) share() {
-	uses := make([]use, 0, len(m.nodes))
-	redirects := make(map[string]int32, len(m.nodes)) // by value, of nearly all nodes
-	others := map[[2]string]int32{}                   // by name and value
+	u := users{by: map[[2]string]int32{}}
+	objects, plain := u.plain(m.nodes)
+	meta := int32(-1)
+	if plain > 0 {
+		meta = u.add(xattr{name: metacopyXattr}, plain)
+	}
 	for _, n := range m.nodes {
 		for i := range n.xattrs {
-			x := &n.xattrs[i]
-			var at int32
-			var ok bool
-			if x.name == redirectXattr {
-				if at, ok = redirects[x.value]; !ok {
-					at = int32(len(uses))
-					redirects[x.value] = at
-				}
-			} else if at, ok = others[[2]string{x.name, x.value}]; !ok {
-				at = int32(len(uses))
-				others[[2]string{x.name, x.value}] = at
-			}
-			if !ok {
-				uses = append(uses, use{x: *x})
-			}
-			uses[at].count++
-			x.use = at
+			n.xattrs[i].use = u.add(n.xattrs[i], 1)
 		}
 	}
-	m.placeShared(uses)
+	m.placeShared(u.list)
+	m.metacopy, m.redirects = -1, make(map[ostree.Checksum]int64, len(objects))
+	if plain > 0 && u.list[meta].count > 1 {
+		m.metacopy = u.list[meta].offset
+	}
+	for sum, at := range objects {
+		m.redirects[sum] = u.list[at].offset
+	}
 	for _, n := range m.nodes {
 		taken := 0
 		for i := range n.xattrs {
 			x := &n.xattrs[i]
 			x.shared = -1
-			if u := &uses[x.use]; u.count > 1 && taken < maxShared {
+			if u := &u.list[x.use]; u.count > 1 && taken < maxShared {
 				x.shared = u.offset
 				taken++
 			}
 		}
 	}
+}
+
+// users counts who has which attribute.
+type users struct {
+	list []use
+	by   map[[2]string]int32 // by name and value
+}
+
+func (u *users) add(x xattr, count int) int32 {
+	at, ok := u.by[[2]string{x.name, x.value}]
+	if !ok {
+		at = int32(len(u.list))
+		u.by[[2]string{x.name, x.value}] = at
+		u.list = append(u.list, use{x: x})
+	}
+	u.list[at].count += count
+	return at
+}
+
+// plain counts the plain files, and adds the redirects to objects that several of them have.
+func (u *users) plain(nodes []*node) (shared map[ostree.Checksum]int32, count int) {
+	first := make(map[ostree.Checksum]*node, len(nodes))
+	shared = map[ostree.Checksum]int32{}
+	for _, n := range nodes {
+		if !n.plain {
+			continue
+		}
+		count++
+		other := first[n.sum]
+		if other == nil {
+			first[n.sum] = n
+			continue
+		}
+		uses := 1
+		if !other.shares {
+			other.shares, uses = true, 2
+		}
+		n.shares = true
+		shared[n.sum] = u.add(xattr{name: redirectXattr, value: string(appendRedirect(nil, n.sum))}, uses)
+	}
+	return shared, count
 }
 
 // use is an attribute and how many inodes have it.
@@ -193,19 +236,28 @@ func entrySize(x xattr) int64 {
 }
 
 // xattrSize is what the attributes of n take behind its inode.
-func xattrSize(n *node) uint32 {
-	if len(n.xattrs) == 0 {
+func (m *image) xattrSize(n *node) uint32 {
+	size := xattrHeader
+	switch {
+	case n.plain:
+		size += plainMetaBytes + plainRedirectBytes
+		if m.metacopy >= 0 {
+			size += sharedBytes - plainMetaBytes
+		}
+		if n.shares {
+			size += sharedBytes - plainRedirectBytes
+		}
+	case len(n.xattrs) == 0:
 		return 0
 	}
-	size := int64(xattrHeader)
 	for _, x := range n.xattrs {
 		if x.shared >= 0 {
-			size += 4
+			size += sharedBytes
 		} else {
-			size += entrySize(x)
+			size += int(entrySize(x))
 		}
 	}
-	return uint32(roundUp(size, 4))
+	return uint32(roundUp(int64(size), 4))
 }
 
 // place gives each inode its position.
@@ -214,7 +266,7 @@ func (m *image) place() {
 	for _, n := range m.nodes {
 		n.measure()
 		n.compact = m.fitsCompact(n)
-		n.xattrBytes = xattrSize(n)
+		n.xattrBytes = m.xattrSize(n)
 		start := roundUp(pos, slotBytes)
 		head := int64(extendedBytes)
 		if n.compact {

@@ -5,7 +5,9 @@ package composefs
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"sort"
+	"strings"
 
 	"grove/internal/ostree"
 )
@@ -46,32 +48,53 @@ const (
 	maxInline = blockSize / 2
 )
 
-// node is one inode, or a name for one (link).
+// node is one inode, or a name for one (link). There is one for each path of a tree, hence what few have is apart.
 type node struct {
+	*rare
 	name       string
-	mode       uint32 // with type bits
+	sum        ostree.Checksum // of a plain one: the object
+	mode       uint32          // with type bits
 	uid, gid   uint32
-	rdev       uint32
 	nlink      uint32
 	sizeBytes  uint64 // of a regular file
-	mtimeSec   int64
-	mtimeNsec  uint32
-	target     string // of a symlink
-	object     string // of a regular file: its content's path below the objects' folder, after a slash
-	content    []byte // of a regular file that is held in the image
-	digest     []byte // fs-verity digest of the object, or nil
 	xattrs     []xattr
 	parent     *node
 	children   []*node // sorted by name
-	link       *node   // the inode that this name is another name of
-	hides      bool    // a whiteout of a layer, which overlayfs is to heed
-	index      uint32  // in breadth-first order
 	nid        uint64
+	index      uint32 // in breadth-first order
 	blocks     uint32 // whole blocks of data
 	tailBytes  uint32 // data behind the inode
 	padBytes   uint32 // before the inode
 	xattrBytes uint32
 	compact    bool
+	hides      bool // a whiteout of a layer, which overlayfs is to heed
+	// plain is a file whose content is in the object sum, with the two attributes that say so, which are in no list, and
+	// no others: nearly all of a tree are.
+	plain bool
+	// shares says of a plain one that other inodes are redirected to the same object.
+	shares bool
+}
+
+// rare is what few nodes have.
+type rare struct {
+	rdev      uint32
+	mtimeNsec uint32
+	mtimeSec  int64
+	target    string // of a symlink
+	object    string // of a regular file that is not plain: its content's path below the objects' folder, after a slash
+	content   []byte // of a regular file that is held in the image
+	digest    []byte // fs-verity digest of the object, or nil
+	link      *node  // the inode that this name is another name of
+}
+
+// none is what a node has of rare things until it has one; only grow makes one that may be written.
+var none = &rare{}
+
+func (n *node) grow() *rare {
+	if n.rare == none {
+		n.rare = &rare{}
+	}
+	return n.rare
 }
 
 type xattr struct {
@@ -86,7 +109,9 @@ func (n *node) isRegular() bool { return n.mode&typeMask == typeRegular }
 func (n *node) isLink() bool    { return n.mode&typeMask == typeLink }
 
 // redirected reports whether the content is in an object.
-func (n *node) redirected() bool { return n.isRegular() && n.sizeBytes > 0 && n.content == nil }
+func (n *node) redirected() bool {
+	return n.plain || n.isRegular() && n.sizeBytes > 0 && n.content == nil
+}
 
 // inode returns what a name stands for.
 func (n *node) inode() *node {
@@ -144,6 +169,9 @@ func (n *node) addXattrs(list []ostree.Xattr) {
 
 // overlay gives an inode the attributes that overlayfs reads, and escapes those that the tree had for itself.
 func (n *node) overlay() {
+	if n.plain {
+		return
+	}
 	for i := range n.xattrs {
 		if rest, ok := bytes.CutPrefix([]byte(n.xattrs[i].name), []byte(overlayPrefix)); ok {
 			n.xattrs[i].name = escapePrefix + string(rest)
@@ -151,9 +179,6 @@ func (n *node) overlay() {
 	}
 	if !n.redirected() {
 		return
-	}
-	if n.xattrs == nil {
-		n.xattrs = make([]xattr, 0, 2)
 	}
 	meta := ""
 	if n.digest != nil {
@@ -195,8 +220,7 @@ func (n *node) hideObjects() {
 		if n.child(name) != nil {
 			continue
 		}
-		w := &node{name: name, mode: typeChar | 0o644, uid: n.uid, gid: n.gid, nlink: 1, mtimeSec: n.mtimeSec,
-			mtimeNsec: n.mtimeNsec, parent: n}
+		w := &node{rare: &rare{mtimeSec: n.mtimeSec, mtimeNsec: n.mtimeNsec}, name: name, mode: typeChar | 0o644, uid: n.uid, gid: n.gid, nlink: 1, parent: n}
 		if labelled {
 			w.setXattr("security.selinux", label)
 		}
@@ -207,5 +231,5 @@ func (n *node) hideObjects() {
 }
 
 func sortNodes(list []*node) {
-	sort.Slice(list, func(i, j int) bool { return list[i].name < list[j].name })
+	slices.SortFunc(list, func(a, b *node) int { return strings.Compare(a.name, b.name) })
 }

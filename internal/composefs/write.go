@@ -5,10 +5,13 @@ package composefs
 import (
 	"bufio"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"iter"
 	"strings"
+
+	"grove/internal/ostree"
 )
 
 // Magic numbers and formats.
@@ -125,6 +128,10 @@ func (e *emitter) header(dataStart int64) {
 // inode writes one inode with its xattrs and its tail.
 func (e *emitter) inode(n *node) {
 	e.zero(int64(n.padBytes))
+	if n.plain {
+		e.plain(n)
+		return
+	}
 	layout := uint16(layoutPlain)
 	var place uint32 // first block, device number or chunk size, whichever the inode has
 	switch {
@@ -143,7 +150,8 @@ func (e *emitter) inode(n *node) {
 	} else if t := n.mode & typeMask; t == typeChar || t == typeBlock {
 		place = n.rdev
 	}
-	e.inodeHead(n, layout, place)
+	e.buf = appendHead(e.buf[:0], n, layout, place)
+	e.write(e.buf)
 	e.inodeXattrs(n)
 	if n.tailBytes == 0 {
 		return
@@ -162,13 +170,12 @@ func (e *emitter) inode(n *node) {
 	}
 }
 
-func (e *emitter) inodeHead(n *node, layout uint16, place uint32) {
+func appendHead(b []byte, n *node, layout uint16, place uint32) []byte {
 	le := binary.LittleEndian
 	icount := uint16(0)
 	if n.xattrBytes > 0 {
 		icount = uint16((n.xattrBytes-xattrHeader)/4 + 1)
 	}
-	b := e.buf[:0]
 	format := layout << 1
 	if !n.compact {
 		format |= 1
@@ -197,8 +204,64 @@ func (e *emitter) inodeHead(n *node, layout uint16, place uint32) {
 		b = le.AppendUint32(b, n.nlink)
 		b = append(b, zeros[:16]...)
 	}
+	return b
+}
+
+// The attributes of a plain file.
+const (
+	redirectBytes      = len("/ab/") + 62 + len(".file")
+	plainMetaBytes     = (xattrEntry + len("overlay.metacopy") + 3) / 4 * 4
+	plainRedirectBytes = (xattrEntry + len("overlay.redirect") + redirectBytes + 3) / 4 * 4
+)
+
+var plainFilter = nameFilter([]xattr{{name: metacopyXattr}, {name: redirectXattr}})
+
+// appendRedirect appends what overlayfs finds an object by.
+func appendRedirect(b []byte, c ostree.Checksum) []byte {
+	b = hex.AppendEncode(append(b, '/'), c[:1])
+	return append(hex.AppendEncode(append(b, '/'), c[1:]), ".file"...)
+}
+
+// plain writes a plain file as inode writes others.
+func (e *emitter) plain(n *node) {
+	le := binary.LittleEndian
+	chunkBits, _ := chunks(n.sizeBytes)
+	b := appendHead(e.buf[:0], n, layoutChunk, uint32(chunkBits-blockBits))
+	b = le.AppendUint32(b, plainFilter)
+	count := len(b)
+	b = append(b, zeros[:xattrHeader-4]...)
+	if e.m.metacopy >= 0 {
+		b[count]++
+		b = le.AppendUint32(b, e.m.sharedAt(e.m.metacopy))
+	}
+	if n.shares {
+		b[count]++
+		b = le.AppendUint32(b, e.m.sharedAt(e.m.redirects[n.sum]))
+	}
+	if e.m.metacopy < 0 {
+		b = appendXattrHead(b, metacopyXattr, 0)
+		b = append(b, zeros[:plainMetaBytes-xattrEntry-len("overlay.metacopy")]...)
+	}
+	if !n.shares {
+		b = appendXattrHead(b, redirectXattr, redirectBytes)
+		b = appendRedirect(b, n.sum)
+		b = append(b, zeros[:plainRedirectBytes-xattrEntry-len("overlay.redirect")-redirectBytes]...)
+	}
+	for range n.tailBytes / 4 {
+		b = le.AppendUint32(b, noBlock)
+	}
 	e.buf = b
 	e.write(b)
+	e.next += int64(n.blocks) * blockSize
+}
+
+// sharedAt is how an inode says where a shared attribute is.
+func (m *image) sharedAt(offset int64) uint32 { return uint32((m.inodesEnd%blockSize + offset) / 4) }
+
+func appendXattrHead(b []byte, name string, valueBytes int) []byte {
+	index, suffix := nameIndex(name)
+	b = append(b, byte(len(suffix)), index, byte(valueBytes), byte(valueBytes>>8))
+	return append(b, suffix...)
 }
 
 func (e *emitter) inodeXattrs(n *node) {
@@ -218,7 +281,7 @@ func (e *emitter) inodeXattrs(n *node) {
 	for _, x := range n.xattrs {
 		if x.shared >= 0 {
 			var at [4]byte
-			le.PutUint32(at[:], uint32((e.m.inodesEnd%blockSize+x.shared)/4))
+			le.PutUint32(at[:], e.m.sharedAt(x.shared))
 			e.write(at[:])
 		}
 	}
@@ -231,10 +294,9 @@ func (e *emitter) inodeXattrs(n *node) {
 }
 
 func (e *emitter) xattr(x xattr) {
-	index, suffix := nameIndex(x.name)
 	start := e.pos
-	e.write([]byte{byte(len(suffix)), index, byte(len(x.value)), byte(len(x.value) >> 8)})
-	e.text(suffix)
+	e.buf = appendXattrHead(e.buf[:0], x.name, len(x.value))
+	e.write(e.buf)
 	e.text(x.value)
 	e.zero(entrySize(x) - (e.pos - start))
 }
