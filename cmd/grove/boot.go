@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -43,6 +44,9 @@ running one; the next boot takes it. ARGs go to systemd-nspawn. Nothing of the m
 		b.Stdout, _ = a.stdout.(*os.File)
 		b.Stderr, _ = a.stderr.(*os.File)
 		code, err := guest.Boot(cmd.Context(), e, args[0], deployment, b)
+		if errors.Is(err, guest.ErrNoInit) {
+			err = hintedError{err, "`grove install " + args[0] + " systemd` brings one; `grove shell " + args[0] + "` needs none"}
+		}
 		if err == nil && code != 0 {
 			err = exitError(code)
 		}
@@ -51,11 +55,27 @@ running one; the next boot takes it. ARGs go to systemd-nspawn. Nothing of the m
 	f := cmd.Flags()
 	f.SetInterspersed(false)
 	f.IntVar(&deployment, "deployment", 0, "boot this deployment instead of the current one")
-	f.StringVar(&b.Network, "network", "", "host (default), veth, none or bridge:NAME")
+	networkFlag(cmd, &b.Network)
 	f.BoolVar(&b.PrivateUsers, "private-users", false, "map the guest's ids, so that its root is nobody here")
-	f.StringArrayVar(&b.Bind, "bind", nil, "show HOST[:GUEST[:ro]] in the guest")
+	bindFlag(cmd, &b.Bind, "the guest")
 	f.BoolVar(&b.Unit, "unit", false, "as the unit that grove enable writes: settings come from the .nspawn file")
 	return cmd
+}
+
+// networkFlag says which network a booted guest has.
+func networkFlag(cmd *cobra.Command, network *string) {
+	cmd.Flags().Func("network", "host (default), veth, none or bridge:NAME", func(v string) error {
+		*network = v
+		return machine.CheckNetwork(v)
+	})
+}
+
+// bindFlag names what of the host is seen.
+func bindFlag(cmd *cobra.Command, bind *[]string, who string) {
+	cmd.Flags().Func("bind", "show HOST[:GUEST[:ro]] in "+who, func(v string) error {
+		*bind = append(*bind, v)
+		return machine.CheckBind(v)
+	})
 }
 
 // hostFlags say where files of the host go; the defaults are systemd's own places.
@@ -121,7 +141,7 @@ After an upgrade it runs on in its old tree until its next start. Files that gro
 		})
 	hostFlags(cmd, &h)
 	f := cmd.Flags()
-	f.StringVar(&o.Network, "network", "", "host (default), veth, none or bridge:NAME")
+	networkFlag(cmd, &o.Network)
 	f.BoolVar(&o.PrivateUsers, "private-users", false, "map the guest's ids, so that its root is nobody here")
 	f.BoolFunc("no-boot", "do not start the guest with the host", func(string) error { o.AtBoot = false; return nil })
 	restartFlag(cmd, &o.Restart)
@@ -221,6 +241,9 @@ nothing. Where systemd-analyze is there, its rating is shown before and after.
 			return a.showEnabled(out)
 		}
 		s, out, err := guest.Service(cmd.Context(), e, args[0], args[1], h, o)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = hintedError{err, "`grove service " + args[0] + "` lists the services that the guest has"}
+		}
 		if err != nil {
 			return err
 		}
@@ -246,7 +269,7 @@ nothing. Where systemd-analyze is there, its rating is shown before and after.
 	hostFlags(cmd, &h)
 	f := cmd.Flags()
 	f.StringArrayVar(&o.Without, "without", nil, "leave a hardening key out")
-	f.StringArrayVar(&o.Bind, "bind", nil, "show HOST[:GUEST[:ro]] to the service")
+	bindFlag(cmd, &o.Bind, "the service")
 	restartFlag(cmd, &o.Restart)
 	f.BoolVar(&o.AtBoot, "at-boot", false, "start it with the host")
 	f.BoolVar(&o.WriteEtc, "write-etc", false, "let it write to the deployment's /etc")

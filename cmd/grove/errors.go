@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -33,11 +34,11 @@ const (
 	exitUntrusted = 4
 	exitBusy      = 5
 	exitUnchanged = 77
-	exitNoProgram = 127
 )
 
 const exitTable = `Exit codes: 0 done, 1 failed, 2 usage, 4 verification failed, 5 busy (another grove is at work),
-77 nothing to do (with --unchanged-exit-77). run and shell pass on the command's own; 127 where there is no such command.`
+77 nothing to do (with --unchanged-exit-77). run and shell pass on the command's own; 127 where there is no such command, 126
+where it does not start.`
 
 // usageError is a mistake in how the program was called.
 type usageError struct{ text string }
@@ -60,13 +61,26 @@ type guestError struct {
 
 func (e guestError) Unwrap() error { return e.error }
 
+// hintedError is an error with what a person can do next.
+type hintedError struct {
+	error
+	hint string
+}
+
+func (e hintedError) Unwrap() error { return e.error }
+
+// inGuest is the guest that a change was about; "" = none.
+func inGuest(err error) string {
+	var g guestError
+	errors.As(err, &g)
+	return g.guest
+}
+
 // driftHints are commands that lead on where base and sources have moved apart.
 func driftHints(err error, c *solve.Conflict) []string {
-	name, more := "NAME", ""
+	name, more := cmp.Or(inGuest(err), "NAME"), ""
 	var g guestError
-	if errors.As(err, &g) && g.guest != "" {
-		name = g.guest
-	}
+	errors.As(err, &g)
 	for _, f := range g.repoFiles {
 		more += " --repo-file " + quoted(f)
 	}
@@ -135,7 +149,7 @@ func (a *app) report(err error) int {
 	case errors.As(err, &u):
 		return exitUsage
 	case errors.As(err, &start):
-		return exitNoProgram
+		return start.Exit
 	case errors.Is(err, sign.ErrUntrusted), errors.Is(err, ostree.ErrCorrupt), errors.Is(err, fetch.ErrDigest):
 		return exitUntrusted
 	case errors.Is(err, durable.ErrBusy):
@@ -154,7 +168,10 @@ func hints(err error) []string {
 	var protected *compose.ProtectedError
 	var conflict *solve.Conflict
 	var files *compose.FileConflicts
+	var hinted hintedError
 	switch {
+	case errors.As(err, &hinted):
+		return []string{hinted.hint}
 	case errors.As(err, &files):
 		return []string{"nothing was changed; leave one of the packages out, or exchange the base's with `grove override`",
 			"`grove install --force-replacefiles` lets the new files take the place of the others"}
@@ -169,7 +186,7 @@ func hints(err error) []string {
 	case errors.As(err, &noGuest):
 		return []string{"`grove list` shows the guests of this state root"}
 	case errors.As(err, &unknown):
-		return []string{"`grove search NAME WORD` looks through the guest's sources"}
+		return []string{"`grove search " + cmp.Or(inGuest(err), "NAME") + " WORD` looks through the guest's sources"}
 	case errors.As(err, &script) && os.Getuid() != 0:
 		return []string{"files have owners of their own, which needs root; try sudo"}
 	case errors.As(err, &script):
@@ -180,6 +197,8 @@ func hints(err error) []string {
 		return []string{"wait for the other grove, or say --wait 10m"}
 	case errors.Is(err, deploy.ErrRunning):
 		return []string{"something runs in it, or it is mounted: stop that, or `grove umount NAME|DIR`; `findmnt` shows where"}
+	case errors.Is(err, fs.ErrExist) && inGuest(err) != "":
+		return []string{"`grove status " + inGuest(err) + "` shows it; `grove rebase` and `grove apply` make something else of it"}
 	case errors.Is(err, guest.ErrUnsuited):
 		return nil
 	case errors.Is(err, repo.ErrNotFound):

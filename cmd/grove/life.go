@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -96,6 +97,9 @@ host:booted is the host's own commit, read from its repository; upgrade then fol
     grove create web fedora:fedora/40/x86_64/silverblue --install nginx --install php-fpm
     grove create tools host:booted --install gcc                     the commit that this host was booted from`,
 		cobra.RangeArgs(1, 2), func(cmd *cobra.Command, args []string) error {
+			if err := deploy.ValidName(args[0]); err != nil {
+				return usage("create: %v", err)
+			}
 			if file != "" {
 				if len(args) > 1 || len(packages) > 0 {
 					return usage("create: --manifest says base and packages; give neither beside it")
@@ -191,6 +195,7 @@ but leaves the current one current until grove finalize NAME; status shows it as
 				return err
 			}
 			changed := false
+			var failed someFailed
 			for _, name := range names {
 				err := a.change(cmd.Context(), &flags, func(e guest.Env, o guest.Options) (guest.Change, error) {
 					o.Stage = stage
@@ -198,9 +203,18 @@ but leaves the current one current until grove finalize NAME; status shows it as
 					changed = changed || !c.Unchanged
 					return c, err
 				})
+				if err != nil && len(names) > 1 && cmd.Context().Err() == nil { // one that fails does not keep the others from it
+					a.clearLine()
+					fmt.Fprintf(a.stderr, "%s: not upgraded: %v\n", name, err)
+					failed = failed.add(name, err)
+					continue
+				}
 				if err != nil {
 					return err
 				}
+			}
+			if len(failed.names) > 0 {
+				return failed
 			}
 			if exit77 && !changed {
 				return exitError(exitUnchanged)
@@ -218,6 +232,26 @@ but leaves the current one current until grove finalize NAME; status shows it as
 	cmd.Flags().BoolVar(&exit77, "unchanged-exit-77", false, "exit with 77 where nothing changed")
 	return cmd
 }
+
+// someFailed says that something was done for some guests only; each error was printed. It is the first of them.
+type someFailed struct {
+	first error
+	names []string
+}
+
+func (f someFailed) add(name string, err error) someFailed {
+	if f.first == nil {
+		f.first = err
+	}
+	f.names = append(f.names, name)
+	return f
+}
+
+func (f someFailed) Error() string {
+	return "failed for " + strings.Join(f.names, ", ") + " as said above; done for the others"
+}
+
+func (f someFailed) Unwrap() error { return f.first }
 
 // guestNames are the guests that a verb is for.
 func (a *app) guestNames(args []string, all bool) ([]string, error) {
@@ -280,5 +314,8 @@ the words). A guest that does not exist is created; one that is so already is le
 
 // loadManifest reads a manifest and what it includes from the folder it lies in.
 func loadManifest(path string) (manifest.Manifest, error) {
+	if _, err := os.Stat(path); err != nil { // else told without its folder
+		return manifest.Manifest{}, fmt.Errorf("open manifest: %w", err)
+	}
 	return manifest.Load(os.DirFS(filepath.Dir(path)), filepath.Base(path), hostArch())
 }

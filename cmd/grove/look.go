@@ -282,7 +282,7 @@ func (a *app) printStatus(s guest.Status) {
 }
 
 func (a *app) history() *cobra.Command {
-	return verb("history NAME", "a guest's deployments and what each changed", "From the newest to the oldest that is kept.", cobra.ExactArgs(1),
+	return verb("history NAME", "a guest's deployments and what each changed", "From the newest to the oldest that is kept, each with what it changed in the one that it was made from.", cobra.ExactArgs(1),
 		func(_ *cobra.Command, args []string) error {
 			e, err := a.guestEnv()
 			if err != nil {
@@ -293,8 +293,15 @@ func (a *app) history() *cobra.Command {
 				return err
 			}
 			return a.show(h, func() {
-				for _, d := range h {
-					a.printf("%d  %s  %s\n", d.ID, d.Created.Local().Format("2006-01-02 15:04"), strings.TrimSpace(d.BaseRef+" "+d.Version))
+				for i, d := range h {
+					note := ""
+					if i+1 < len(h) && d.Against != h[i+1].ID {
+						note += fmt.Sprintf(" (made from %d)", d.Against)
+					}
+					if d.Current {
+						note += " (current)"
+					}
+					a.printf("%d  %s  %s%s\n", d.ID, d.Created.Local().Format("2006-01-02 15:04"), strings.TrimSpace(d.BaseRef+" "+d.Version), note)
 					a.printPackages(d.Changes)
 				}
 			})
@@ -370,7 +377,7 @@ With one: that deployment against the current one. With two: the first against t
 			if err != nil {
 				return err
 			}
-			d, err := guest.Compare(e, args[0], from, to)
+			d, err := guest.Compare(e, args[0], from, to, packagesOnly)
 			if err != nil {
 				return err
 			}
@@ -379,14 +386,14 @@ With one: that deployment against the current one. With two: the first against t
 					return err
 				}
 			}
-			return a.show(d, func() { a.printDiff(d, packagesOnly) })
+			return a.show(d, func() { a.printDiff(d) })
 		})
 	cmd.Flags().BoolVar(&packagesOnly, "packages", false, "only the packages")
 	cmd.Flags().BoolVar(&logs, "changelogs", false, "also what the changelogs of upgraded and downgraded packages say")
 	return cmd
 }
 
-func (a *app) printDiff(d guest.Diff, packagesOnly bool) {
+func (a *app) printDiff(d guest.Diff) {
 	from := "base"
 	if d.From != 0 {
 		from = strconv.Itoa(d.From)
@@ -398,9 +405,6 @@ func (a *app) printDiff(d guest.Diff, packagesOnly bool) {
 		for _, c := range l.Entries {
 			a.printf("    %s %s\n      %s\n", time.Unix(c.Time, 0).UTC().Format("2006-01-02"), c.Name, strings.ReplaceAll(c.Text, "\n", "\n      "))
 		}
-	}
-	if packagesOnly {
-		return
 	}
 	for _, f := range d.Files {
 		a.printf("  %-8s %s\n", f.Kind, f.Path)

@@ -27,7 +27,7 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	s.IntVar(&f.deployment, "deployment", 0, "run in this deployment instead of the current one")
 	s.StringVarP(&f.user, "user", "u", "", "run as this user of the guest")
 	s.StringArrayVarP(&f.env, "env", "E", nil, "set NAME=VALUE, or pass NAME on")
-	s.StringArrayVar(&f.bind, "bind", nil, "show HOST[:GUEST[:ro]] in the guest")
+	bindFlag(cmd, &f.bind, "the guest")
 	s.StringVar(&f.chdir, "chdir", "", "start in this folder of the guest")
 	s.BoolVar(&f.privateNetwork, "private-network", false, "no network but a loopback of its own")
 }

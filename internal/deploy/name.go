@@ -5,6 +5,7 @@ package deploy
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"sort"
 	"strings"
 
@@ -33,6 +34,13 @@ func (e *NotFoundError) Error() string {
 
 // Is makes errors.Is(err, repo.ErrNotFound) true.
 func (e *NotFoundError) Is(target error) bool { return target == repo.ErrNotFound }
+
+// existsError says that a name is taken. It is an fs.ErrExist.
+type existsError struct{ text string }
+
+func (e existsError) Error() string { return e.text }
+
+func (e existsError) Is(target error) bool { return target == fs.ErrExist }
 
 // maxName is the length of a machine's name: Linux's HOST_NAME_MAX.
 const maxName = 64

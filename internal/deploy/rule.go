@@ -46,12 +46,13 @@ func (s *Store) Rule(guest string) (Rule, error) {
 	if err := dec.Decode(&r); err != nil {
 		return r, fmt.Errorf("read %s: %w", path, err)
 	}
-	return r, r.check()
+	return r, r.Check()
 }
 
-func (r Rule) check() error {
+// Check tells whether the numbers can be meant.
+func (r Rule) Check() error {
 	if r.Keep < 0 || r.KeepDays < 0 || r.KeepDays > maxDays {
-		return fmt.Errorf("rule: keep %d, keep_days %d: want numbers from 0, and days to %d", r.Keep, r.KeepDays, maxDays)
+		return fmt.Errorf("keep %d, keep_days %d: want numbers from 0, and days to %d", r.Keep, r.KeepDays, maxDays)
 	}
 	return nil
 }
@@ -61,7 +62,7 @@ const maxDays = 36500
 
 // SetRule sets the rule of a guest, or with "" that of all guests. The caller holds the lock of the store.
 func (s *Store) SetRule(guest string, r Rule) error {
-	if err := r.check(); err != nil {
+	if err := r.Check(); err != nil {
 		return err
 	}
 	data, err := json.Marshal(r)

@@ -158,9 +158,9 @@ func (s *Store) NewGuest(ctx context.Context, name string) (*Guest, error) {
 	g := s.guest(name)
 	if _, err := os.Lstat(g.dir); err == nil {
 		if g.unfinished() {
-			return nil, fmt.Errorf("guest %s: is being created by somebody else: %w", name, fs.ErrExist)
+			return nil, existsError{"guest " + name + ": is being created by somebody else"}
 		}
-		return nil, fmt.Errorf("guest %s: %w", name, fs.ErrExist)
+		return nil, existsError{"guest " + name + ": is there already"}
 	}
 	// Made under a name that is no guest's, so that there is never a guest without its marker.
 	tmp, err := os.MkdirTemp(s.guestsDir(), stagePrefix)

@@ -91,7 +91,7 @@ func TestBaseWithoutRpmdb(t *testing.T) {
 	if _, err := guest.List(e); err != nil {
 		t.Error(err)
 	}
-	if d, err := guest.Compare(e, "mail", 0, 0); err != nil || !d.Packages.Empty() {
+	if d, err := guest.Compare(e, "mail", 0, 0, false); err != nil || !d.Packages.Empty() {
 		t.Errorf("diff: %+v, %v", d, err)
 	}
 }

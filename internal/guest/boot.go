@@ -5,6 +5,8 @@ package guest
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 
 	"grove/internal/deploy"
 	"grove/internal/machine"
@@ -16,7 +18,35 @@ func Boot(ctx context.Context, e Env, name string, id int, b machine.Boot) (int,
 	if err != nil {
 		return 0, err
 	}
+	if err := hasInit(d); err != nil {
+		return 0, fmt.Errorf("boot %s: %w", name, err)
+	}
 	return machine.RunBoot(ctx, machineOf(g, d), g.Dir(), b)
+}
+
+// ErrNoInit says that there is nothing in a guest that boots it.
+var ErrNoInit = errors.New("the guest has no init, such as systemd")
+
+// hasInit tells whether a tree has what systemd-nspawn starts first.
+//
+//	errors  ErrNoInit
+//	source  systemd src/nspawn/nspawn.c, run_payload
+func hasInit(d *deploy.Deployment) error {
+	tree, err := d.OpenTree()
+	if err != nil {
+		return err
+	}
+	defer tree.Close()
+	for _, name := range []string{"usr/lib/systemd/systemd", "lib/systemd/systemd", "sbin/init"} {
+		f, err := openIn(tree.Name(), name, false)
+		if err == nil {
+			return f.Close()
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return ErrNoInit
 }
 
 func (e Env) running(name string, id int) (*deploy.Guest, *deploy.Deployment, error) {
@@ -90,8 +120,15 @@ type EnableOptions struct {
 //
 //	errors  machine.ErrForeign
 func Enable(ctx context.Context, e Env, name string, h Host, o EnableOptions) (Enabled, error) {
-	g, _, err := e.running(name, 0)
+	g, d, err := e.running(name, 0)
 	if err != nil {
+		return Enabled{}, err
+	}
+	out := Enabled{Guest: name, Unit: "systemd-nspawn@" + name + ".service"}
+	switch err := hasInit(d); {
+	case errors.Is(err, ErrNoInit):
+		out.Warnings = append(out.Warnings, err.Error()+": it can not be started before it has")
+	case err != nil:
 		return Enabled{}, err
 	}
 	h = h.orDefault()
@@ -102,7 +139,7 @@ func Enable(ctx context.Context, e Env, name string, h Host, o EnableOptions) (E
 	if err != nil {
 		return Enabled{}, err
 	}
-	return e.writeUnits(ctx, g, files, Enabled{Guest: name, Unit: "systemd-nspawn@" + name + ".service"})
+	return e.writeUnits(ctx, g, files, out)
 }
 
 // writeUnits writes files of the host under the guest's lock.

@@ -185,8 +185,8 @@ type Diff struct {
 }
 
 // Compare gives the difference of two deployments, packages and files. With from 0 the newer one is
-// compared with the deployment before it, or with its base where there is none.
-func Compare(e Env, name string, from, to int) (Diff, error) {
+// compared with the deployment before it, or with its base where there is none. packagesOnly leaves files and /etc out.
+func Compare(e Env, name string, from, to int, packagesOnly bool) (Diff, error) {
 	g, err := e.Store.Guest(name)
 	if err != nil {
 		return Diff{}, err
@@ -218,6 +218,9 @@ func Compare(e Env, name string, from, to int) (Diff, error) {
 		if older, d.Packages, err = e.againstBase(b); err != nil {
 			return d, err
 		}
+	}
+	if packagesOnly {
+		return d, nil
 	}
 	changes, err := tree.Diff(older, newer)
 	if err != nil {
@@ -272,13 +275,19 @@ func before(g *deploy.Guest, b *deploy.Deployment, id int) (*deploy.Deployment, 
 	if err != nil {
 		return nil, err
 	}
+	return madeFrom(all, *b), nil
+}
+
+// madeFrom is of all, the oldest first, the deployment that b was made from, where that is kept no more the newest older
+// one; nil = none.
+func madeFrom(all []deploy.Deployment, b deploy.Deployment) *deploy.Deployment {
 	var found *deploy.Deployment
 	for i := range all {
 		if all[i].ID < b.ID && (found == nil || found.ID != b.From) {
 			found = &all[i]
 		}
 	}
-	return found, nil
+	return found
 }
 
 func fileChanges(changes []tree.Change) []FileChange {

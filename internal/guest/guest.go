@@ -127,7 +127,7 @@ func Create(ctx context.Context, e Env, name string, o CreateOptions) (Change, e
 	defer lock.Release()
 	g, err := e.Store.NewGuest(ctx, name)
 	if err != nil {
-		return Change{}, err
+		return Change{Guest: name}, err
 	}
 	o.Pull = true
 	o.LocalFiles = append(o.LocalFiles, o.Edits.files()...)

@@ -73,7 +73,7 @@ func TestLife(t *testing.T) {
 	if err != nil || len(hist) != 4 || len(hist[0].Changes.Removed) != 3 {
 		t.Errorf("history: %+v, %v", hist, err)
 	}
-	d, err := guest.Compare(e, "mail", 1, 2)
+	d, err := guest.Compare(e, "mail", 1, 2, false)
 	if err != nil || len(d.Packages.Added) != 3 || len(d.Files) == 0 {
 		t.Errorf("diff: %+v, %v", d, err)
 	}

@@ -45,9 +45,11 @@ func Apply(ctx context.Context, e Env, name string, m manifest.Manifest, o Optio
 	})
 }
 
-// HistoryEntry is a deployment and what it changed against the one before it that is kept.
+// HistoryEntry is a deployment and what it changed against the one that it was made from; where that is kept no more, against
+// the newest older one.
 type HistoryEntry struct {
 	Deployment
+	Against int         `json:"against"` // what Changes compares with; 0 = it is the first that is kept
 	Changes PackageDiff `json:"changes"`
 }
 
@@ -62,10 +64,11 @@ func History(e Env, name string) ([]HistoryEntry, error) {
 		return nil, err
 	}
 	var out []HistoryEntry
-	for i, d := range all {
+	for _, d := range all {
 		h := HistoryEntry{Deployment: e.describe(d)}
-		if i > 0 && h.Damaged == "" {
-			if h.Changes, err = e.diffDeployments(all[i-1], d); err != nil {
+		if from := madeFrom(all, d); from != nil && h.Damaged == "" {
+			h.Against = from.ID
+			if h.Changes, err = e.diffDeployments(*from, d); err != nil {
 				h.Changes = PackageDiff{} // the one before is damaged, and says so itself
 			}
 		}

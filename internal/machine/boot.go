@@ -86,6 +86,12 @@ func bindPath(p string) string {
 	return strings.NewReplacer(`\`, `\\`, ":", `\:`).Replace(p)
 }
 
+// CheckNetwork tells whether networkArgs knows a choice of a network.
+func CheckNetwork(network string) error {
+	_, err := networkArgs(network)
+	return err
+}
+
 // networkArgs turns the choice of a network into nspawn's options. With the host's network the guest gets the host's
 // resolv.conf as well; with another its own.
 func networkArgs(network string) ([]string, error) {

@@ -44,7 +44,7 @@ type Command struct {
 	Getenv         func(string) string
 }
 
-// Run runs the command until it ends and returns its exit code: 128+N when signal N ended it, 127 when it is missing.
+// Run runs the command until it ends and returns its exit code: 128+N when signal N ended it, 127 when it is missing, 126 when it does not start.
 //
 //	errors  durable.ErrBusy while the deployment is being removed; sandbox.ErrNotPermitted
 func Run(ctx context.Context, g Guest, c Command) (int, error) {
@@ -143,6 +143,12 @@ func environment(c Command) ([]string, error) {
 		}
 	}
 	return env, nil
+}
+
+// CheckBind tells whether text is a bind, "HOST[:GUEST[:ro]]".
+func CheckBind(text string) error {
+	_, err := parseBind(text)
+	return err
 }
 
 func parseBind(text string) (sandbox.Mount, error) {

@@ -68,7 +68,7 @@ func TestRun(t *testing.T) {
 		{"exit code", "", sh("exit 7"), "7 "},
 		{"signal", "", sh("kill -9 $$"), "137 "},
 		{"missing program", "", []string{"nope"}, "127 run in copse: nope is missing\n"},
-		{"missing user", "nope", sh(":"), "127 run in copse: the guest has no user \"nope\"\n"},
+		{"missing user", "nope", sh(":"), "1 run in copse: the guest has no user \"nope\"\n"},
 		{"stdio", "", sh("cat; echo err >&2"), "0 in\nerr\n"},
 		{"environment", "", sh("echo $HOME $USER $TERM $SECRET $GIVEN $container $PATH $PWD"),
 			"0 /root root xterm 1 grove /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin /\n"},

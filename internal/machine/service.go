@@ -216,14 +216,14 @@ func (w *serviceWriter) identity() error {
 	if user != "" {
 		entry, ok := findUser(db, user)
 		if !ok {
-			return fmt.Errorf("User=%s: the guest has no such user: %w", user, fs.ErrNotExist)
+			return absentError{fmt.Sprintf("User=%s: the guest has no such user", user)}
 		}
 		w.uid, w.gid, home = uint32(entry.UID), uint32(entry.GID), entry.Home
 	}
 	if group != "" {
 		gid, ok := findGroup(db, group)
 		if !ok {
-			return fmt.Errorf("Group=%s: the guest has no such group: %w", group, fs.ErrNotExist)
+			return absentError{fmt.Sprintf("Group=%s: the guest has no such group", group)}
 		}
 		w.gid = gid
 	}

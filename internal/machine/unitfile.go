@@ -157,6 +157,13 @@ func instanceOf(name string) string {
 	return strings.TrimSuffix(rest, path.Ext(rest))
 }
 
+// absentError says that the guest lacks something. It is an fs.ErrNotExist.
+type absentError struct{ text string }
+
+func (e absentError) Error() string { return e.text }
+
+func (e absentError) Is(target error) bool { return target == fs.ErrNotExist }
+
 func findUnit(root *os.Root, names ...string) (string, error) {
 	for _, name := range names {
 		if name == "" {
@@ -168,12 +175,12 @@ func findUnit(root *os.Root, names ...string) (string, error) {
 				continue
 			}
 			if err == nil && text == "" {
-				err = fmt.Errorf("unit %s is masked in the guest: %w", name, fs.ErrNotExist)
+				err = absentError{fmt.Sprintf("unit %s is masked in the guest", name)}
 			}
 			return text, err
 		}
 	}
-	return "", fmt.Errorf("unit %s: the guest has none: %w", names[0], fs.ErrNotExist)
+	return "", absentError{fmt.Sprintf("unit %s: the guest has none", names[0])}
 }
 
 // readIn reads a small file of a tree. Absolute links mean the tree's own root.

@@ -17,7 +17,7 @@ func (s *supervisor) command(c command) reply {
 	who, err := lookUser(c.User)
 	if err != nil {
 		s.noTerminal(c)
-		return reply{Err: err.Error()}
+		return reply{Err: err.Error(), Exit: 1}
 	}
 	env := mergeEnv(who.env(), s.spec.Env, c.Env)
 	var path string
@@ -38,7 +38,7 @@ func (s *supervisor) command(c command) reply {
 	if c.Terminal {
 		if slave, err = s.openTerminal(c, who); err != nil {
 			s.noTerminal(c)
-			return reply{Err: "open terminal: " + err.Error()}
+			return reply{Err: "open terminal: " + err.Error(), Exit: 1}
 		}
 		fd := slave.Fd()
 		attr.Files = []uintptr{fd, fd, fd}
@@ -49,7 +49,8 @@ func (s *supervisor) command(c command) reply {
 		slave.Close()
 	}
 	if err != nil {
-		return reply{Err: startError(path, attr.Dir, err)}
+		reason, exit := startError(path, attr.Dir, err)
+		return reply{Err: reason, Exit: exit}
 	}
 	s.passSignals(pid)
 	var res Result

@@ -27,13 +27,17 @@ type Command struct {
 	Dir    string   // "" = the Spec's, else "/", for a login shell the user's home
 }
 
-// StartError says why the program of Exec could not be started: it is missing, or its user is not known.
-type StartError struct{ Reason string }
+// StartError says why the program of Exec could not be started. Exit is a shell's idea of it: 127 where it is missing, 126
+// where it is there and does not start; 1 where its user, folder or terminal is the matter.
+type StartError struct {
+	Reason string
+	Exit   int
+}
 
 func (e *StartError) Error() string { return e.Reason }
 
 // Exec runs one program in a container of its own until it ends, and returns its exit code, 128+N when signal N
-// ended it, 127 when there is no such program. When stdin, stdout and stderr are all terminals the program gets a new
+// ended it; of a *StartError, what that says. When stdin, stdout and stderr are all terminals the program gets a new
 // terminal of the container, with job control; otherwise it gets them as they are, in a session without a terminal, so
 // that it cannot type into the caller's. SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 are passed on: it is for
 // the program to end by them, so once it is being started ctx no longer counts.
@@ -124,7 +128,7 @@ func (b *box) foreground(c Command, wire command, socket *os.File, signals chan 
 		return 127, b.died(err)
 	}
 	if answer.Err != "" {
-		return 127, &StartError{answer.Err}
+		return answer.Exit, &StartError{answer.Err, answer.Exit}
 	}
 	return answer.Exit, nil
 }

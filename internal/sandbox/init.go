@@ -167,7 +167,8 @@ func (s *supervisor) runStep(st Step, res *Result, out *tail) {
 	finish()
 	if err != nil {
 		r.Close()
-		res.Exit, res.Start = 127, startError(path, attr.Dir, err)
+		res.Exit = 127
+		res.Start, _ = startError(path, attr.Dir, err)
 		return
 	}
 	read := make(chan struct{})
@@ -257,17 +258,23 @@ func lookPath(name string, env []string) string {
 	return name
 }
 
-func startError(path, dir string, err error) string {
-	if _, serr := os.Stat(path); os.IsNotExist(serr) {
-		return path + " is missing"
+func startError(path, dir string, err error) (reason string, exit int) {
+	st, serr := os.Stat(path)
+	if os.IsNotExist(serr) {
+		return path + " is missing", 127
 	}
-	if _, serr := os.Stat(dir); serr != nil {
-		return fmt.Sprintf("enter %s: %v", dir, serr)
+	if d, derr := os.Stat(dir); derr != nil || !d.IsDir() {
+		return fmt.Sprintf("enter %s: there is no such folder", dir), 1
 	}
-	if errors.Is(err, unix.ENOENT) {
-		return path + " needs a program interpreter that is missing"
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return path + " needs a program interpreter that is missing", 126
+	case serr == nil && st.IsDir():
+		return path + " is a folder", 126
+	case serr == nil && st.Mode()&0o111 == 0:
+		return path + " is no program: nobody may execute it", 126
 	}
-	return fmt.Sprintf("start %s: %v", path, err)
+	return fmt.Sprintf("start %s: %v", path, err), 126
 }
 
 // writeScript makes ScriptPath anew; what a scriptlet before left under that name is removed, never followed.
