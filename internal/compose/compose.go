@@ -103,6 +103,7 @@ type build struct {
 	sources       []*rpmmd.Metadata          // resolve
 	locals        []localPackage             // resolve
 	short         bool                       // resolve: a source could not be read
+	unlisted      []string                   // resolve: sources whose file lists cannot be had, and why
 	shortPriority int                        // resolve: the best priority of those
 	kept          []manifest.LockedPackage   // resolve: packages of the run before, in the order of keptRepo
 	conditional   []rpmmd.Conditional        // resolve: of the groups that are asked for

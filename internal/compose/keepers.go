@@ -4,7 +4,6 @@ package compose
 
 import (
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 
@@ -66,10 +65,7 @@ func (b *build) checkProtected() error {
 func CheckProtected(protected []string, gone []rpm.NEVRA) error {
 	var e ProtectedError
 	for _, n := range gone {
-		if slices.ContainsFunc(protected, func(p string) bool {
-			ok, err := path.Match(p, n.Name)
-			return p == n.Name || ok && err == nil
-		}) {
+		if slices.ContainsFunc(protected, func(p string) bool { return rpm.Glob(p, n.Name) }) {
 			e.Packages = append(e.Packages, n)
 		}
 	}

@@ -359,22 +359,6 @@ func (b *build) noWeak() bool {
 	return !b.m.WantRecommends()
 }
 
-// solveWithFiles asks once with what primary lists of files, and again with all file lists where a
-// request or a dependency names a path that nothing provides.
-func (b *build) solveWithFiles(ctx context.Context, req solve.Request) (solve.Plan, error) {
-	paths := solve.MissingPaths(req)
-	if len(paths) > 0 {
-		for i, md := range b.sources {
-			if err := md.LoadFilelists(ctx, paths...); err != nil {
-				return solve.Plan{}, fmt.Errorf("source %s: file lists: %w", md.Source.ID, err)
-			}
-			req.Repos[i].Packages = md.Packages
-		}
-		b.bindPackages(&req) // the fuller lists hold again what is bound to another source
-	}
-	return b.o.Solve(req)
-}
-
 // keep turns the solver's answer into picks.
 func (b *build) keep(req solve.Request, plan solve.Plan) error {
 	from := map[string]int{}

@@ -5,7 +5,6 @@ package guest
 import (
 	"context"
 	"fmt"
-	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"grove/internal/compose"
 	"grove/internal/manifest"
 	"grove/internal/rpm"
+	"grove/internal/solve"
 )
 
 // Specs are packages as a person names them, sorted by what they are.
@@ -292,14 +292,10 @@ func orNothing(list []string) string {
 }
 
 // dropRequest removes what a word means from the requests: the word itself, a local package by name or
-// NEVRA, or with wildcards each that matches.
+// NEVRA, or with wildcards each that matches; paths by patterns of paths only.
 func dropRequest(m *manifest.Manifest, w string) bool {
 	matches := func(s string) bool {
-		if s == w || nevraName(s) == w || s == w+"."+compose.HostArch() || s == w+".noarch" {
-			return true
-		}
-		ok, err := path.Match(w, s)
-		return err == nil && ok
+		return s == w || nevraName(s) == w || s == w+"."+compose.HostArch() || s == w+".noarch" || rpm.Glob(w, s) && solve.IsPath(s) == solve.IsPath(w)
 	}
 	found := false
 	var names []string

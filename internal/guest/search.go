@@ -7,13 +7,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 
 	"grove/internal/compose"
 	"grove/internal/rpm"
 	"grove/internal/rpmmd"
+	"grove/internal/solve"
 )
 
 // Found is a package that a search met.
@@ -58,19 +58,28 @@ func Search(ctx context.Context, e Env, name string, words []string, o SearchOpt
 	if err != nil {
 		return nil, err
 	}
-	out := searchIn(all, have, words, o)
-	if len(out) == 0 && slices.ContainsFunc(words, func(w string) bool { return strings.HasPrefix(w, "/") }) {
-		for _, md := range all { // not every file is in the first part of the metadata
-			if err := md.LoadFilelists(ctx, words...); err != nil {
-				firstErr = errors.Join(firstErr, fmt.Errorf("source %s: file lists: %w", md.Source.ID, err))
-			}
+	for _, md := range all { // not every file is in the first part of the metadata
+		paths, globs := filesAmong(words)
+		if err := md.LoadFiles(ctx, paths, globs); err != nil && !errors.Is(err, rpmmd.ErrNoFilelists) {
+			firstErr = errors.Join(firstErr, err)
 		}
-		out = searchIn(all, have, words, o)
 	}
+	out := searchIn(all, have, words, o)
 	if len(out) == 0 && firstErr != nil {
 		return nil, firstErr
 	}
 	return out, nil
+}
+
+// filesAmong are the words that name files, and those that are patterns of files.
+func filesAmong(words []string) (paths, globs []string) {
+	globs = solve.PathGlobs(words)
+	for _, w := range words {
+		if strings.HasPrefix(w, "/") && !slices.Contains(globs, w) {
+			paths = append(paths, w)
+		}
+	}
+	return paths, globs
 }
 
 // loaded are the sources of a guest.
@@ -187,6 +196,15 @@ func searchIn(all []*rpmmd.Metadata, have map[string]bool, words []string, o Sea
 	return out
 }
 
+// provides is true where a package has a capability or file of that name or pattern.
+func provides(p *rpm.Meta, word string) bool {
+	if fulfils(*p, rpm.Dep{Name: word}) {
+		return true
+	}
+	return rpm.IsGlob(word) && (slices.ContainsFunc(p.Files, func(f string) bool { return rpm.Glob(word, f) }) ||
+		slices.ContainsFunc(p.Provides, func(d rpm.Dep) bool { return rpm.Glob(word, d.Name) }))
+}
+
 // matched says where a package has all of the words; "" = nowhere.
 //
 //	source  dnf dnf/cli/cli.py (search): all words, name and summary first
@@ -196,9 +214,7 @@ func matched(p *rpm.Meta, words []string, all bool) string {
 	for _, word := range words {
 		w := strings.ToLower(word)
 		n, s := strings.Contains(name, w), strings.Contains(summary, w)
-		if ok, err := path.Match(w, name); err == nil && ok && strings.ContainsAny(w, "*?[") {
-			n = true
-		}
+		n = n || rpm.IsGlob(w) && rpm.Glob(w, name)
 		inName, inSummary, inBoth = inName && n, inSummary && s, inBoth && (n || s)
 	}
 	switch {
@@ -211,7 +227,7 @@ func matched(p *rpm.Meta, words []string, all bool) string {
 	case inSummary:
 		return MatchedSummary
 	}
-	if !slices.ContainsFunc(words, func(w string) bool { return !fulfils(*p, rpm.Dep{Name: w}) }) {
+	if !slices.ContainsFunc(words, func(w string) bool { return !provides(p, w) }) {
 		return MatchedProvides
 	}
 	text := strings.ToLower(p.Description + "\n" + p.URL)

@@ -4,7 +4,6 @@ package guest
 
 import (
 	"fmt"
-	"path"
 	"strings"
 
 	"grove/internal/rpm"
@@ -53,8 +52,7 @@ func lockOnes(have []rpm.NEVRA, w, mark string) []string {
 	for _, n := range have {
 		named := false
 		for _, form := range []string{n.Name, n.Name + "." + n.Arch, n.String(), strings.TrimSuffix(n.String(), "."+n.Arch)} {
-			ok, err := path.Match(w, form)
-			named = named || w == form || ok && err == nil
+			named = named || rpm.Glob(w, form)
 		}
 		if !named {
 			continue

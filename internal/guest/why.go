@@ -4,7 +4,6 @@ package guest
 
 import (
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 
@@ -162,8 +161,7 @@ func (w *whyRun) end(i int) (Reason, bool) {
 	}
 	r := Reason{Package: n, Because: "it was asked for"}
 	for _, a := range w.asked {
-		ok, err := path.Match(a, m.Name)
-		if a != m.Name && (a == n || err == nil && ok || fulfils(m, rpm.Dep{Name: a})) {
+		if a != m.Name && (a == n || rpm.Glob(a, m.Name) || provides(&m, a)) {
 			r.Because += ", as " + a
 			break
 		}

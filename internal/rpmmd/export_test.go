@@ -115,13 +115,13 @@ func Index(xml []byte) ([]byte, error) {
 func SealIndex(data []byte) []byte { return seal(data, indexMagic, indexSections) }
 
 // InIndex is what an index has of wanted, nil = of all.
-func InIndex(data []byte, wanted ...string) (map[string][]string, error) {
+func InIndex(data []byte, globs []string, wanted ...string) (map[string][]string, error) {
 	x, err := openIndex(data)
 	if err != nil {
 		return nil, err
 	}
 	found := map[string][]string{}
-	return found, x.each(wanted, func(id string, files []string) error {
+	return found, x.each(newWanted(wanted, globs), func(id string, files []string) error {
 		found[id] = append(found[id], files...)
 		return nil
 	})

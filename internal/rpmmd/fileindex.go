@@ -10,9 +10,12 @@ import (
 	"io"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"grove/internal/rpm"
 )
 
 // fileIndex is the compact form of file lists: which package has a path is found without looking at the text of any other. Its
@@ -118,17 +121,47 @@ func (x *fileIndex) text(section, from, to int) ([]byte, error) {
 	return x[section][from:to], nil
 }
 
-// each calls f for each package, in order, with those of its files that are among wanted; nil are all. f is not called where there are none.
+// wanted says which files are looked for; the zero value: all.
+type wanted struct {
+	paths, dirs map[string]bool // dirs: the folders of paths, with their slash
+	globs       []string
+}
+
+func newWanted(paths, globs []string) wanted {
+	w := wanted{globs: globs}
+	if len(paths)+len(globs) == 0 {
+		return w
+	}
+	w.paths, w.dirs = map[string]bool{}, map[string]bool{}
+	for _, p := range paths {
+		w.paths[p] = true
+		w.dirs[p[:strings.LastIndexByte(p, '/')+1]] = true
+	}
+	return w
+}
+
+// dir tells whether something in a folder may be wanted.
+func (w *wanted) dir(text string) bool {
+	return w.paths == nil || w.dirs[text] || slices.ContainsFunc(w.globs, func(g string) bool {
+		fixed := g // the path begins so
+		if i := strings.IndexAny(g, `*?[\`); i >= 0 {
+			fixed = g[:i]
+		}
+		return strings.HasPrefix(text, fixed) || strings.HasPrefix(fixed, text)
+	})
+}
+
+func (w *wanted) file(path string) bool {
+	return w.paths == nil || w.paths[path] || slices.ContainsFunc(w.globs, func(g string) bool { return rpm.Glob(g, path) })
+}
+
+// each calls f for each package, in order, with those of its files that are wanted. f is not called where there are none.
 //
 //	errors  errDamaged, and those of f
-func (x *fileIndex) each(wanted []string, f func(pkgid string, files []string) error) error {
-	dirs, err := x.wantedDirs(wanted)
+func (x *fileIndex) each(w wanted, f func(pkgid string, files []string) error) error {
+	dirs, err := x.wantedDirs(&w)
 	if err != nil {
 		return err
-	}
-	want := map[string]bool{}
-	for _, w := range wanted {
-		want[w] = true
 	}
 	file := 0
 	for p := range len(x[idxPackages]) / 8 {
@@ -149,7 +182,7 @@ func (x *fileIndex) each(wanted []string, f func(pkgid string, files []string) e
 			if err != nil {
 				return err
 			}
-			if wanted == nil || want[path] {
+			if w.file(path) {
 				files = append(files, path)
 			}
 		}
@@ -168,18 +201,14 @@ func (x *fileIndex) each(wanted []string, f func(pkgid string, files []string) e
 }
 
 // wantedDirs says of each folder whether a wanted path lies in it.
-func (x *fileIndex) wantedDirs(wanted []string) ([]bool, error) {
-	want := map[string]bool{}
-	for _, w := range wanted {
-		want[w[:strings.LastIndexByte(w, '/')+1]] = true
-	}
+func (x *fileIndex) wantedDirs(w *wanted) ([]bool, error) {
 	dirs := make([]bool, len(x[idxDirs])/4)
 	for i := range dirs {
 		text, err := x.text(idxDirTexts, x.word(idxDirs, i-1), x.word(idxDirs, i))
 		if err != nil {
 			return nil, err
 		}
-		dirs[i] = wanted == nil || want[string(text)]
+		dirs[i] = w.dir(string(text))
 	}
 	return dirs, nil
 }
@@ -194,42 +223,39 @@ func (x *fileIndex) path(dir, file int) (string, error) {
 }
 
 // filelists completes the files of m's packages. The lists are read from their XML once.
-func (l *loader) filelists(ctx context.Context, m *Metadata, wanted []string) error {
+func (l *loader) filelists(ctx context.Context, m *Metadata, w wanted) error {
 	f, ok := m.repomd.files["filelists"]
 	if !ok {
-		return errors.New("filelists: the source has none")
-	}
-	if len(wanted) == 0 {
-		wanted = nil
+		return ErrNoFilelists
 	}
 	path := filepath.Join(l.dir, indexName(f))
 	if l.dir != "" {
 		if data, err := mapFile(path); err == nil {
 			defer unix.Munmap(data)
-			if x, err := openIndex(data); err == nil && m.addFiles(&x, wanted) == nil {
+			if x, err := openIndex(data); err == nil && m.addFiles(&x, w) == nil {
 				return nil
 			}
 		}
 	}
-	w := newIndexer()
-	err := l.with(ctx, m, "filelists", func(r io.Reader) error { return ParseFilelists(r, nil, w.add) })
+	made := newIndexer()
+	err := l.with(ctx, m, "filelists", func(r io.Reader) error { return ParseFilelists(r, nil, made.add) })
 	if err != nil {
 		return err
 	}
 	if l.dir != "" {
-		if err := keepSections(path, indexMagic, w.fileIndex[:]); err != nil {
+		if err := keepSections(path, indexMagic, made.fileIndex[:]); err != nil {
 			return err
 		}
 	}
-	return m.addFiles(&w.fileIndex, wanted)
+	return m.addFiles(&made.fileIndex, w)
 }
 
 func indexName(f dataFile) string { return lastingName("files", f) }
 
 // addFiles gives each package the files that the index has for it.
-func (m *Metadata) addFiles(x *fileIndex, wanted []string) error {
+func (m *Metadata) addFiles(x *fileIndex, w wanted) error {
 	found := map[string][]string{}
-	err := x.each(wanted, func(pkgid string, files []string) error {
+	err := x.each(w, func(pkgid string, files []string) error {
 		found[pkgid] = files
 		return nil
 	})
@@ -241,7 +267,7 @@ func (m *Metadata) addFiles(x *fileIndex, wanted []string) error {
 		files, ok := found[p.Digest.Hex]
 		switch {
 		case !ok:
-		case wanted == nil:
+		case w.paths == nil:
 			p.Files = files
 		default:
 			have := make(map[string]bool, len(p.Files))

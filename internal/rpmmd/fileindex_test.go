@@ -34,15 +34,31 @@ func TestFileIndex(t *testing.T) {
 		{[]string{"fern.spec"}, map[string][]string{"cc": {"fern.spec"}}},
 		{[]string{"/usr/bin/", "/usr/share", ""}, map[string][]string{}},
 	} {
-		got, err := rpmmd.InIndex(data, tt.wanted...)
+		got, err := rpmmd.InIndex(data, nil, tt.wanted...)
 		if d := cmp.Diff(tt.want, got); d != "" || err != nil {
 			t.Errorf("%q: %v\n%s", tt.wanted, err, d)
+		}
+	}
+	for _, tt := range []struct {
+		globs []string
+		want  map[string][]string
+	}{
+		{[]string{"/usr/bin/m*"}, map[string][]string{"aa": {"/usr/bin/moss"}, "cc": {"/usr/bin/moss"}}},
+		{[]string{"*/fern"}, map[string][]string{"cc": {"/usr/bin/fern"}}},
+		{[]string{"/usr/share*"}, map[string][]string{"aa": {"/usr/share/moss/a & b"}}},
+		{[]string{"/us*/a ? b", "/usr/*/fern"}, map[string][]string{"aa": {"/usr/share/moss/a & b"}, "cc": {"/usr/bin/fern"}}},
+		{[]string{"/usr/bin"}, map[string][]string{"aa": {"/usr/bin"}}},
+		{[]string{"/usr/share/mos[!s]/*"}, map[string][]string{}},
+	} {
+		got, err := rpmmd.InIndex(data, tt.globs)
+		if d := cmp.Diff(tt.want, got); d != "" || err != nil {
+			t.Errorf("%q: %v\n%s", tt.globs, err, d)
 		}
 	}
 	for i := range data { // whatever byte is wrong is noticed
 		bad := bytes.Clone(data)
 		bad[i] ^= 0x40
-		if _, err := rpmmd.InIndex(bad); err == nil {
+		if _, err := rpmmd.InIndex(bad, nil); err == nil {
 			t.Errorf("byte %d changed: taken", i)
 		}
 	}
@@ -117,12 +133,12 @@ func FuzzFileIndex(f *testing.F) {
 	f.Add(data)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		data = rpmmd.SealIndex(data)
-		all, err := rpmmd.InIndex(data)
+		all, err := rpmmd.InIndex(data, nil)
 		if err != nil {
 			return
 		}
 		for id, files := range all {
-			some, err := rpmmd.InIndex(data, files[0])
+			some, err := rpmmd.InIndex(data, nil, files[0])
 			if err != nil || len(some[id]) == 0 {
 				t.Fatalf("%q of %q is not found: %v", files[0], id, err)
 			}

@@ -3,7 +3,6 @@
 package rpmmd
 
 import (
-	"path"
 	"strings"
 
 	"grove/internal/rpm"
@@ -67,7 +66,7 @@ func (s specs) match(p *rpm.Meta) bool {
 			return true
 		}
 		for _, g := range s.globs {
-			if ok, err := path.Match(g, f); ok && err == nil {
+			if rpm.Glob(g, f) {
 				return true
 			}
 		}

@@ -12,12 +12,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"grove/internal/fetch"
 	"grove/internal/rpm"
 	"grove/internal/sign"
 )
+
+// ErrNoFilelists is for a source that has no file lists: its packages' files are those of its primary metadata.
+var ErrNoFilelists = errors.New("filelists: the source has none")
 
 // ErrMalformed is for metadata that came and is not what it has to be.
 var ErrMalformed = errors.New("malformed metadata")
@@ -154,10 +158,31 @@ func Load(ctx context.Context, src Source, o LoadOptions) (*Metadata, error) {
 // LoadFilelists completes the Files of m.Packages: with all names, or with those of the wanted paths that a package has.
 // The primary metadata names only files in */bin, */sbin, /etc and the like.
 func (m *Metadata) LoadFilelists(ctx context.Context, wanted ...string) error {
+	return m.loadFilelists(ctx, newWanted(wanted, nil))
+}
+
+// LoadFiles adds to the Files of m.Packages those of paths, and what fits one of globs (see rpm.Glob), that a package has.
+//
+//	errors  those of Load, and ErrNoFilelists
+func (m *Metadata) LoadFiles(ctx context.Context, paths, globs []string) error {
+	if len(paths)+len(globs) == 0 {
+		return nil
+	}
+	return m.loadFilelists(ctx, newWanted(paths, globs))
+}
+
+// InPrimary tells whether primary metadata has a file of that name of every package, so that file lists say no more.
+//
+//	source  createrepo_c src/misc.h, cr_is_primary
+func InPrimary(path string) bool {
+	return strings.HasPrefix(path, "/etc/") || path == "/usr/lib/sendmail" || strings.Contains(path, "bin/")
+}
+
+func (m *Metadata) loadFilelists(ctx context.Context, w wanted) error {
 	if m.loader == nil {
 		return errors.New("internal error: metadata that was not loaded")
 	}
-	if err := m.loader.filelists(ctx, m, wanted); err != nil {
+	if err := m.loader.filelists(ctx, m, w); err != nil {
 		return fmt.Errorf("source %s: %w", m.Source.ID, err)
 	}
 	return nil

@@ -393,5 +393,11 @@ func TestStream9AsDnf(t *testing.T) {
 			q.Requests = append(q.Requests, dnfRequest{Install: []string{packages[i].Name}, NoWeak: noWeak})
 		}
 	}
+	for _, spec := range []string{ // files, also those that only file lists have, and patterns
+		"/usr/share/zoneinfo/UTC", "/usr/share/doc/bash*", "/usr/share/doc/tzdata/*", "/usr/bin/p*", "*/bin/bash", "*/zoneinfo/UTC", "/usr/lib64/libssl.so.*",
+		"/usr/share/nothing/*", "*/nothing", "/usr/share/zoneinfo", "/usr/share/man/man[18]/openssl*", "perl(Digest*)", "pkgconfig(lib*", "nothing(*)", "libssl*", "libss[!l]*",
+	} {
+		q.Requests = append(q.Requests, dnfRequest{Install: []string{spec}, NoWeak: true})
+	}
 	sameAsDnf(t, []dnfQuestions{q})
 }

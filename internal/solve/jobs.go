@@ -177,7 +177,7 @@ func (p *pool) candidates(ids []int) []int {
 //
 //	source  dnf dnf/base.py (install), dnf/subject.py (_get_best_selectors)
 func (p *pool) groups(m match) [][]int {
-	if !isGlob(m.form.name) && !isGlob(m.form.arch) {
+	if !isGlob(m.form.name) && !isGlob(m.form.arch) && !m.each {
 		if m.form == (pattern{name: m.form.name}) && m.form.name != "" {
 			return [][]int{p.withObsoleters(m.ids)}
 		}

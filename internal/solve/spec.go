@@ -3,7 +3,6 @@
 package solve
 
 import (
-	"path"
 	"slices"
 	"strings"
 
@@ -21,14 +20,13 @@ func (x pattern) matches(n rpm.NEVRA) bool {
 		(x.epoch == "" || strings.TrimLeft(x.epoch, "0") == strings.TrimLeft(n.Epoch, "0"))
 }
 
-func isGlob(s string) bool { return strings.ContainsAny(s, "*?[") }
+func isGlob(s string) bool { return rpm.IsGlob(s) }
 
 func glob(pat, s string) bool {
 	if !isGlob(pat) {
 		return pat == s
 	}
-	ok, err := path.Match(pat, s)
-	return ok && err == nil
+	return rpm.Glob(pat, s)
 }
 
 // forms are the ways to read a spec, in the order in which dnf tries them.
@@ -114,6 +112,7 @@ type match struct {
 	form pattern // zero for capabilities
 	ids  []int   // rising
 	dep  int     // for a rich dependency, instead of ids
+	each bool    // of each name among ids a package is meant, not one of all
 }
 
 // match resolves a spec; no ids and no dep = nobody has it.
@@ -125,7 +124,7 @@ func (p *pool) match(spec string) match {
 	if d, ok := versionedDep(spec); ok {
 		return match{ids: p.providers(p.depID(d))}
 	}
-	if strings.HasPrefix(spec, "/") {
+	if IsPath(spec) {
 		return match{ids: p.owners(spec)}
 	}
 	for _, x := range forms(spec) {
@@ -133,7 +132,37 @@ func (p *pool) match(spec string) match {
 			return match{form: x, ids: ids}
 		}
 	}
+	if isGlob(spec) {
+		return match{ids: p.providing(spec), each: true}
+	}
 	return match{ids: p.providers(p.depID(rpm.Dep{Name: spec}))}
+}
+
+// IsPath tells whether a spec names a file.
+//
+//	source  dnf dnf/util.py, is_file_pattern; libdnf, hy_is_file_pattern
+func IsPath(spec string) bool { return strings.HasPrefix(spec, "/") || strings.HasPrefix(spec, "*/") }
+
+// PathGlobs are the specs that are patterns of files: reason to load file lists before Solve.
+func PathGlobs(specs []string) []string {
+	var out []string
+	for _, s := range specs {
+		if IsPath(s) && isGlob(s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// providing are the packages that provide what fits a pattern.
+func (p *pool) providing(spec string) []int {
+	var out []int
+	for i, m := range p.meta {
+		if slices.ContainsFunc(m.Provides, func(d rpm.Dep) bool { return glob(spec, d.Name) }) {
+			out = append(out, i+firstID)
+		}
+	}
+	return out
 }
 
 // owners are the packages that have a file, by provide or by list.
@@ -141,7 +170,16 @@ func (p *pool) owners(spec string) []int {
 	if !isGlob(spec) {
 		return p.providers(p.depID(rpm.Dep{Name: spec}))
 	}
-	var out []int
+	out := p.providing(spec)
+	for path := range p.wanted { // what dependencies name comes before what is only a file, as with dnf
+		if glob(spec, path) {
+			out = append(out, p.providers(p.depID(rpm.Dep{Name: path}))...)
+		}
+	}
+	if len(out) > 0 {
+		slices.Sort(out)
+		return slices.Compact(out)
+	}
 	for i, m := range p.meta {
 		if slices.ContainsFunc(m.Files, func(f string) bool { return glob(spec, f) }) {
 			out = append(out, i+firstID)

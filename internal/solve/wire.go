@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"grove/internal/rpm"
@@ -125,7 +126,7 @@ func (p Plan) check(req *Request) error {
 
 // Encode writes what Solve needs of a request: no descriptions, and of files those that something asks for.
 func Encode(req Request) []byte {
-	e := encoder{wanted: wantedPaths(&req), globs: hasPathGlob(req.Install)}
+	e := encoder{wanted: wantedPaths(&req), globs: PathGlobs(req.Install)}
 	e.b = append(e.b, wireMagic...)
 	e.text(req.Arch)
 	for _, flag := range []bool{req.KeepInstalled, req.NoWeak, req.Best, req.Upgrade, req.AllowMissing} {
@@ -157,19 +158,10 @@ func Encode(req Request) []byte {
 	return e.b
 }
 
-func hasPathGlob(specs []string) bool {
-	for _, s := range specs {
-		if strings.HasPrefix(s, "/") && isGlob(s) {
-			return true
-		}
-	}
-	return false
-}
-
 type encoder struct {
 	b      []byte
 	wanted map[string]bool
-	globs  bool // all files matter
+	globs  []string // of files
 }
 
 func (e *encoder) number(n uint64) { e.b = binary.AppendUvarint(e.b, n) }
@@ -213,7 +205,7 @@ func (e *encoder) packages(list []rpm.Meta) {
 		}
 		files = files[:0]
 		for _, f := range m.Files {
-			if e.globs || e.wanted[f] {
+			if e.wanted[f] || slices.ContainsFunc(e.globs, func(g string) bool { return glob(g, f) }) {
 				files = append(files, f)
 			}
 		}
