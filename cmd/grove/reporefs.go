@@ -105,13 +105,13 @@ func (o *refsFlags) each(a *app, r *repo.Repo, prefix string) error {
 		}
 		return nil
 	}
-	refs, err := r.Refs(prefix)
+	refs, bad, err := r.RefsAndFaults(prefix)
 	if err != nil {
 		return err
 	}
 	names := sortedKeys(refs)
 	if o.delete {
-		return r.DeleteRefs(names)
+		return r.DeleteRefs(append(names, sortedKeys(bad)...))
 	}
 	lines := make([]string, len(names))
 	for i, name := range names {
@@ -126,6 +126,9 @@ func (o *refsFlags) each(a *app, r *repo.Repo, prefix string) error {
 	slices.Sort(lines)
 	for _, line := range lines {
 		fmt.Fprintln(a.stdout, line)
+	}
+	for _, name := range sortedKeys(bad) {
+		return fmt.Errorf("ref %q: %w", name, bad[name])
 	}
 	return nil
 }
@@ -148,13 +151,18 @@ func withoutPrefix(name, prefix string) string {
 }
 
 func (o *refsFlags) ofCollection(a *app, r *repo.Repo, collection string) error {
-	refs, err := r.AllCollectionRefs(collection)
+	refs, bad, err := r.CollectionRefsAndFaults(collection)
 	if err != nil {
 		return err
 	}
 	byText := map[string]repo.CollectionRef{}
 	for ref := range refs {
-		byText[fmt.Sprintf("(%s, %s)", ref.Collection, ref.Name)] = ref
+		byText[ref.String()] = ref
+	}
+	if o.delete {
+		for ref := range bad {
+			byText[ref.String()] = ref
+		}
 	}
 	for _, text := range sortedKeys(byText) {
 		if o.delete {
@@ -167,6 +175,11 @@ func (o *refsFlags) ofCollection(a *app, r *repo.Repo, collection string) error 
 			text += "\t" + refs[byText[text]].String()
 		}
 		fmt.Fprintln(a.stdout, text)
+	}
+	for ref, fault := range bad {
+		if !o.delete {
+			return fmt.Errorf("ref %s: %w", ref, fault)
+		}
 	}
 	return nil
 }

@@ -106,7 +106,7 @@ func (r *Repo) DeleteRefs(names []string) error {
 	}
 	for _, name := range names {
 		for alias, target := range aliases {
-			if target == name {
+			if target == name && alias != name {
 				return fmt.Errorf("delete ref %q: %q is an alias of it", name, alias)
 			}
 		}
@@ -122,16 +122,35 @@ func (r *Repo) DeleteRefs(names []string) error {
 // CollectionRef is a ref by its collection.
 type CollectionRef struct{ Collection, Name string }
 
+// String writes it as ostree does: "(COLLECTION, REF)".
+func (c CollectionRef) String() string { return "(" + c.Collection + ", " + c.Name + ")" }
+
 // AllCollectionRefs returns all refs that belong to a collection, or those of one: the repository's own, those it mirrors,
 // and those of remotes that have one.
 func (r *Repo) AllCollectionRefs(collection string) (map[CollectionRef]ostree.Checksum, error) {
+	all, bad, err := r.CollectionRefsAndFaults(collection)
+	for ref, fault := range bad {
+		if missing(fault) {
+			continue // as Refs passes it over
+		}
+		err = errors.Join(err, fmt.Errorf("ref %s: %w", ref, fault))
+	}
+	return all, err
+}
+
+// CollectionRefsAndFaults returns the same, and beside it the refs that can not be read (see RefsAndFaults).
+func (r *Repo) CollectionRefsAndFaults(collection string) (map[CollectionRef]ostree.Checksum, map[CollectionRef]error, error) {
+	bad := map[CollectionRef]error{}
 	all := map[CollectionRef]ostree.Checksum{}
 	add := func(of, dir string) error {
 		if of == "" || collection != "" && collection != of {
 			return nil
 		}
-		refs := map[string]ostree.Checksum{}
-		err := r.refsBelow(dir, "", "", refs)
+		refs, faults := map[string]ostree.Checksum{}, map[string]error{}
+		err := r.refsBelow(dir, "", "", refs, faults)
+		for name, fault := range faults {
+			bad[CollectionRef{of, name}] = fault
+		}
 		for name, c := range refs {
 			all[CollectionRef{of, name}] = c
 		}
@@ -140,7 +159,7 @@ func (r *Repo) AllCollectionRefs(collection string) (map[CollectionRef]ostree.Ch
 	err := add(r.set.collectionID, "refs/heads")
 	ents, derr := os.ReadDir(filepath.Join(r.path, "refs/mirrors"))
 	if derr != nil && !missing(derr) {
-		return nil, derr
+		return nil, nil, derr
 	}
 	for _, e := range ents {
 		if ostree.CheckCollectionID(e.Name()) == nil {
@@ -151,7 +170,7 @@ func (r *Repo) AllCollectionRefs(collection string) (map[CollectionRef]ostree.Ch
 	for _, m := range remotes {
 		err = errors.Join(err, add(m.CollectionID, "refs/remotes/"+m.Name))
 	}
-	return all, errors.Join(err, rerr)
+	return all, bad, errors.Join(err, rerr)
 }
 
 // SetCollectionRef makes a collection's ref name c, durably.
@@ -161,7 +180,7 @@ func (r *Repo) SetCollectionRef(ref CollectionRef, c ostree.Checksum) error {
 		err = r.setRefFile(file, c)
 	}
 	if err != nil {
-		return fmt.Errorf("set ref (%s, %s): %w", ref.Collection, ref.Name, err)
+		return fmt.Errorf("set ref %s: %w", ref, err)
 	}
 	r.touch()
 	return r.followRefs()
@@ -179,7 +198,7 @@ func (r *Repo) DeleteCollectionRef(ref CollectionRef) error {
 		err = ErrNotFound
 	}
 	if err != nil {
-		return fmt.Errorf("delete ref (%s, %s): %w", ref.Collection, ref.Name, err)
+		return fmt.Errorf("delete ref %s: %w", ref, err)
 	}
 	r.touch()
 	return r.followRefs()

@@ -4,7 +4,6 @@ package repo
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -15,26 +14,29 @@ import (
 	"grove/internal/ostree"
 )
 
-// fsckMark is what the mark of a partial commit holds that fsck made; that of a pull is empty.
+// maxMarkSizeBytes bounds the mark of a partial commit, of which the first byte counts.
+const maxMarkSizeBytes = 4 << 10
+
+// fsckMark is what the mark of a partial commit that fsck made begins with; that of a pull is empty.
 //
 //	source  ostree src/libostree/ostree-repo.c, ostree_repo_mark_commit_partial_reason
 const fsckMark = "f"
 
 // markedByFsck tells whether a commit is partial because Fsck deleted what it needs.
 func (r *Repo) markedByFsck(c ostree.Checksum) bool {
-	data, err := durable.ReadFile(r.partialPath(c), int64(len(fsckMark)))
-	return err == nil && string(data) == fsckMark
+	data, err := durable.ReadFile(r.partialPath(c), maxMarkSizeBytes)
+	return err == nil && bytes.HasPrefix(data, []byte(fsckMark))
 }
 
 // refs verifies that each ref names a commit, and one that is bound to it where that is asked for.
 func (f *fsck) refs() error {
-	own, err := f.r.allRefs()
+	bad := map[string]error{}
+	own, err := f.r.allRefs(bad)
 	if err != nil {
-		if errors.Is(err, ostree.ErrCorrupt) {
-			f.fault("refs", err)
-			return nil
-		}
 		return err
+	}
+	for name, err := range bad {
+		f.fault("ref "+name, err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(own)) {
 		_, ref, err := ostree.ParseRefspec(name)
@@ -44,7 +46,7 @@ func (f *fsck) refs() error {
 		f.ref("ref "+name, ref, "", own[name])
 	}
 	mine, others, err := f.r.summaryRefs()
-	if err != nil {
+	if err != nil && len(bad) == 0 { // else it has been told; the others are there
 		return err
 	}
 	if id := f.r.CollectionID(); id != "" {

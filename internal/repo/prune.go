@@ -129,7 +129,7 @@ func (p *pruner) deleteCommit() error {
 	if c.IsZero() {
 		return nil
 	}
-	refs, err := p.r.allRefs()
+	refs, err := p.r.allRefs(nil)
 	if err != nil {
 		return err
 	}
@@ -175,7 +175,7 @@ func (p *pruner) mark() error {
 }
 
 func (p *pruner) roots() ([]root, error) {
-	refs, err := p.r.allRefs()
+	refs, err := p.r.allRefs(nil)
 	if err != nil {
 		return nil, err
 	}
@@ -213,10 +213,10 @@ func (p *pruner) roots() ([]root, error) {
 	return roots, err
 }
 
-// allRefs returns what every ref names, mirrors included.
-func (r *Repo) allRefs() (map[string]ostree.Checksum, error) {
-	all, err := r.Refs("")
-	if err != nil {
+// allRefs returns what every ref names, mirrors included. What can not be read is added to bad, or is an error where bad is nil.
+func (r *Repo) allRefs(bad map[string]error) (map[string]ostree.Checksum, error) {
+	all := map[string]ostree.Checksum{}
+	if err := r.refs("", all, bad); err != nil {
 		return nil, err
 	}
 	collections, err := os.ReadDir(filepath.Join(r.path, "refs/mirrors"))
@@ -224,7 +224,7 @@ func (r *Repo) allRefs() (map[string]ostree.Checksum, error) {
 		return nil, err
 	}
 	for _, e := range collections {
-		if err := r.refsBelow("refs/mirrors/"+e.Name(), "("+e.Name()+") ", "", all); err != nil {
+		if err := r.refsBelow("refs/mirrors/"+e.Name(), "("+e.Name()+") ", "", all, bad); err != nil {
 			return nil, err
 		}
 	}

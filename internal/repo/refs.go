@@ -64,7 +64,7 @@ func (r *Repo) CollectionRefs(collection string) (map[string]ostree.Checksum, er
 		return nil, err
 	}
 	refs := map[string]ostree.Checksum{}
-	return refs, r.refsBelow(filepath.Dir(path), "", "", refs)
+	return refs, r.refsBelow(filepath.Dir(path), "", "", refs, nil)
 }
 
 // readRef reads the file of a ref.
@@ -194,33 +194,45 @@ func (r *Repo) abbreviated(digits string) (ostree.Checksum, bool, error) {
 // "remote:" takes the refs of that remote.
 //
 //	shape   "ref" or "remote:ref" -> commit
+//	errors  a ref that can not be read, by its name
 func (r *Repo) Refs(prefix string) (map[string]ostree.Checksum, error) {
 	all := map[string]ostree.Checksum{}
+	return all, r.refs(prefix, all, nil)
+}
+
+// RefsAndFaults returns the same, and beside it, by name, the refs that can not be read: what is no regular file, holds no
+// checksum, or leads to nothing. They can still be deleted.
+func (r *Repo) RefsAndFaults(prefix string) (map[string]ostree.Checksum, map[string]error, error) {
+	all, bad := map[string]ostree.Checksum{}, map[string]error{}
+	return all, bad, r.refs(prefix, all, bad)
+}
+
+func (r *Repo) refs(prefix string, all map[string]ostree.Checksum, bad map[string]error) error {
 	remote, below, ofRemote := strings.Cut(prefix, ":")
 	if !ofRemote {
 		below = prefix
-		if err := r.refsBelow("refs/heads", "", below, all); err != nil || prefix != "" {
-			return all, err
+		if err := r.refsBelow("refs/heads", "", below, all, bad); err != nil || prefix != "" {
+			return err
 		}
 	}
 	remotes, err := os.ReadDir(filepath.Join(r.path, "refs/remotes"))
 	if err != nil && !missing(err) {
-		return nil, err
+		return err
 	}
 	for _, e := range remotes {
 		if ostree.CheckRemoteName(e.Name()) != nil || !e.IsDir() || ofRemote && e.Name() != remote {
 			continue
 		}
-		if err := r.refsBelow("refs/remotes/"+e.Name(), e.Name()+":", below, all); err != nil {
-			return nil, err
+		if err := r.refsBelow("refs/remotes/"+e.Name(), e.Name()+":", below, all, bad); err != nil {
+			return err
 		}
 	}
-	return all, nil
+	return nil
 }
 
 // refsBelow adds the refs in the folder dir that are below or lie under it. Names that can be no ref are leftovers
-// of a write and are passed over.
-func (r *Repo) refsBelow(dir, prefix, below string, all map[string]ostree.Checksum) error {
+// of a write and are passed over. What can not be read is added to bad, or is an error where bad is nil.
+func (r *Repo) refsBelow(dir, prefix, below string, all map[string]ostree.Checksum, bad map[string]error) error {
 	top := filepath.Join(r.path, dir)
 	start := top
 	if below != "" {
@@ -250,13 +262,15 @@ func (r *Repo) refsBelow(dir, prefix, below string, all map[string]ostree.Checks
 			return nil
 		}
 		c, err := readRef(path)
-		if missing(err) {
-			return nil
-		}
-		if err != nil {
+		switch {
+		case err == nil:
+			all[prefix+name] = c
+		case missing(err) && (bad == nil || d.Type() != fs.ModeSymlink):
+		case bad == nil:
 			return fmt.Errorf("ref %q: %w", prefix+name, err)
+		default:
+			bad[prefix+name] = err
 		}
-		all[prefix+name] = c
 		return nil
 	})
 }

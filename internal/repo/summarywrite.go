@@ -167,13 +167,12 @@ func (r *Repo) refEntries(refs map[string]ostree.Checksum) (entries []ostree.Sum
 const maxCalendarSec = 253402300799
 
 // summaryRefs gives the repository's own refs, and those of other collections: what is mirrored of them, and what was pulled
-// from remotes that belong to one.
+// from remotes that belong to one. The error tells of those that can not be read too; the rest is there then.
 func (r *Repo) summaryRefs() (own map[string]ostree.Checksum, others map[string]map[string]ostree.Checksum, err error) {
 	own, others = map[string]ostree.Checksum{}, map[string]map[string]ostree.Checksum{}
-	if err := r.refsBelow("refs/heads", "", "", own); err != nil {
-		return nil, nil, err
-	}
-	all, err := r.AllCollectionRefs("")
+	err = r.refsBelow("refs/heads", "", "", own, nil)
+	all, cerr := r.AllCollectionRefs("")
+	err = errors.Join(err, cerr)
 	for ref, c := range all {
 		if ref.Collection == r.CollectionID() {
 			own[ref.Name] = c
