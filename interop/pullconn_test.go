@@ -17,8 +17,10 @@ import (
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -104,7 +106,63 @@ func connections() []connection {
 		{what: "http2-false", ours: true, set: func(t *testing.T, u upstream) (string, []string, []string, func(*testing.T)) {
 			return withProtocol(t, u, 1, "--set=http2=false")
 		}},
+		{what: "forbidden-is-missing", set: withServer(func(w http.ResponseWriter, r *http.Request, file string) bool {
+			if _, err := os.Stat(file); err == nil {
+				return false
+			}
+			http.Error(w, "AccessDenied", http.StatusForbidden) // an object store says so to those who may not list
+			return true
+		})},
+		{what: "redirect", set: withServer(func(w http.ResponseWriter, r *http.Request, _ string) bool {
+			if rest, ok := strings.CutPrefix(r.URL.Path, "/elsewhere/"); ok {
+				r.URL.Path = "/" + rest
+				return false
+			}
+			http.Redirect(w, r, "/elsewhere"+r.URL.Path, http.StatusFound)
+			return true
+		})},
+		{what: "no-content-length", set: withServer(func(w http.ResponseWriter, _ *http.Request, file string) bool {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				return false
+			}
+			for len(data) > 0 {
+				n := min(len(data), 1000)
+				w.Write(data[:n])
+				w.(http.Flusher).Flush() // chunks
+				data = data[n:]
+			}
+			return true
+		})},
+		{what: "server-error-once", set: withErrorOnce},
 	}
+}
+
+// withServer serves the upstream; instead answers first, where it wants to, and tells whether it did.
+func withServer(instead func(w http.ResponseWriter, r *http.Request, file string) bool) func(*testing.T, upstream) (string, []string, []string, func(*testing.T)) {
+	return func(t *testing.T, u upstream) (string, []string, []string, func(*testing.T)) {
+		files := http.FileServer(http.Dir(u.dir))
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if !instead(w, r, filepath.Join(u.dir, filepath.FromSlash(r.URL.Path))) {
+				files.ServeHTTP(w, r)
+			}
+		}))
+		t.Cleanup(s.Close)
+		return s.URL, nil, nil, nothing
+	}
+}
+
+// withErrorOnce answers the first request for each object that way.
+func withErrorOnce(t *testing.T, u upstream) (string, []string, []string, func(*testing.T)) {
+	var seen sync.Map
+	return withServer(func(w http.ResponseWriter, r *http.Request, _ string) bool {
+		_, again := seen.LoadOrStore(r.URL.Path, true)
+		if again || !strings.HasPrefix(r.URL.Path, "/objects/") {
+			return false
+		}
+		http.Error(w, "busy", http.StatusInternalServerError)
+		return true
+	})(t, u)
 }
 
 func withHeader(t *testing.T, u upstream) (string, []string, []string, func(*testing.T)) {

@@ -64,9 +64,12 @@ type Options struct {
 	AuthHosts []string // host or host:port as in the URL; empty = every host that is asked first hand
 	Offline   bool     // refuse everything but file URLs
 
-	Headers    [][2]string // further headers of each request: name, value
-	HTTP1      bool        // no HTTP/2
-	CookieFile string      // cookies in Netscape's format, as curl keeps them; "" or a missing file = none
+	Headers [][2]string // further headers of each request: name, value
+	HTTP1   bool        // no HTTP/2
+	// ForbiddenIsMissing takes the answer 403 for ErrNotFound: object stores give it for what they do not have to those who may
+	// not list it.
+	ForbiddenIsMissing bool
+	CookieFile         string // cookies in Netscape's format, as curl keeps them; "" or a missing file = none
 
 	Tries         int // per URL
 	DialTimeout   time.Duration

@@ -156,7 +156,7 @@ func (c *Client) request(ctx context.Context, u *url.URL, from rangeFrom) (*stre
 		return &stream{ReadCloser: http.NoBody, same: true, etag: from.etag, modifiedSec: from.sinceSec}, nil
 	}
 	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusPartialContent {
-		err := statusError(u, resp)
+		err := c.statusError(u, resp)
 		io.CopyN(io.Discard, resp.Body, maxErrorBody)
 		resp.Body.Close()
 		cancel(nil)

@@ -122,9 +122,9 @@ func requestError(u *url.URL, err error) error {
 }
 
 // statusError gives the reason of an answer that is no content.
-func statusError(u *url.URL, resp *http.Response) error {
+func (c *Client) statusError(u *url.URL, resp *http.Response) error {
 	switch code := resp.StatusCode; {
-	case code == http.StatusNotFound || code == http.StatusGone:
+	case code == http.StatusNotFound || code == http.StatusGone || code == http.StatusForbidden && c.o.ForbiddenIsMissing:
 		return permanent(fmt.Errorf("fetch %s: %w (%s)", u.Redacted(), ErrNotFound, resp.Status))
 	case code == http.StatusTooManyRequests || code == http.StatusServiceUnavailable:
 		err := fmt.Errorf("fetch %s: server says %s", u.Redacted(), resp.Status)

@@ -24,7 +24,7 @@ const (
 	maxSummary    = 32 << 20
 	maxSmall      = 1 << 20
 	maxMirrors    = 32
-	maxCommitMeta = 1 << 20
+	maxCommitMeta = 10 << 20
 )
 
 // remote is where commits come from: a server, or a repository on this machine.
@@ -150,7 +150,7 @@ func clientOf(r *repo.Repo, conf repo.Remote, o Options) *fetch.Client {
 	is := func(key string) bool { return opt[key] == "true" || opt[key] == "1" }
 	options := fetch.Options{
 		Proxy: opt["proxy"], HTTP1: opt["http2"] == "false" || opt["http2"] == "0",
-		CookieFile: cookieFile(r, conf.Name),
+		CookieFile: cookieFile(r, conf.Name), ForbiddenIsMissing: true, // as libostree has it: many remotes lie in object stores
 		TLS: fetch.TLS{
 			CAFile: opt["tls-ca-path"], CertFile: opt["tls-client-cert-path"], KeyFile: opt["tls-client-key-path"],
 			Insecure: is("tls-permissive"),
