@@ -273,6 +273,9 @@ func (a *app) printStatus(s guest.Status) {
 		if d.Damaged != "" {
 			a.printf("         damaged: %s\n", d.Damaged)
 		}
+		if d.Unjudged {
+			a.printf("         its hooks did not get to their end: the next change runs them again, or grove finalize %s\n", s.Name)
+		}
 		if d.Current {
 			for _, l := range d.Layered {
 				a.printf("         + %s\n", l)

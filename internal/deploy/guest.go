@@ -141,6 +141,7 @@ type Deployment struct {
 	Kind       Kind   // Checkout or Composefs
 	Why        string // why it is of that kind
 	Sealed     bool   // of kind Composefs: the kernel verifies each file with fs-verity
+	Unjudged   bool   // current, and not Judged as it was to be: what made it current was killed then
 	Damaged    string // why its record can not be read: then only ID, Current and whether it runs are known; "" = it can
 
 	dir     string
@@ -324,6 +325,7 @@ func (g *Guest) state(id int, used func() roots) *Deployment {
 	d := &Deployment{ID: id, dir: filepath.Join(g.deploymentsDir(), strconv.Itoa(id))}
 	current, err := g.currentID()
 	d.Current = err == nil && current == id
+	d.Unjudged = d.Current && unjudged(d.dir)
 	d.running = func() bool { return locked(d.RunLock()) || used().uses(*d) }
 	return d
 }

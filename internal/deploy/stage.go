@@ -43,6 +43,7 @@ type Final struct {
 	MergeFrom *Deployment // whose local changes of /etc are taken over; nil for a new guest
 	Pin       bool
 	Later     bool // stage it: Finalize makes it current
+	Judge     bool // it is Unjudged until Judged is called
 
 	Before func() error // asked last before it becomes current, not with Later; an error prevents it; nil = nobody is asked
 }
@@ -204,6 +205,9 @@ func (st *Staged) write(f Final) error {
 	files := map[string][]byte{"manifest.yaml": f.Manifest, "lock.json": f.Lock, "deployment.json": rec.encode(), runFile: nil}
 	if len(f.Log) > 0 {
 		files[logFile] = f.Log
+	}
+	if f.Judge {
+		files[unjudgedFile] = nil
 	}
 	for name, data := range files {
 		if err := os.WriteFile(filepath.Join(st.dir, name), data, 0o644); err != nil { // synced with the file system, before the name exists

@@ -172,6 +172,12 @@ func Edit(ctx context.Context, e Env, name string, o Options, f func(*manifest.M
 		return Change{}, err
 	}
 	defer release()
+	var late []string
+	if !o.DryRun {
+		if late, err = e.judge(ctx, g); err != nil {
+			return Change{Guest: name}, err
+		}
+	}
 	m, err := Manifest(g)
 	if err != nil {
 		return Change{}, err
@@ -183,7 +189,9 @@ func Edit(ctx context.Context, e Env, name string, o Options, f func(*manifest.M
 		return Change{}, err
 	}
 	o.LocalFiles = append(o.LocalFiles, o.Edits.files()...)
-	return e.make(ctx, g, m, o)
+	c, err := e.make(ctx, g, m, o)
+	c.Warnings = append(late, c.Warnings...)
+	return c, err
 }
 
 // Manifest is the manifest of the guest's current deployment.
@@ -240,6 +248,9 @@ func Rollback(ctx context.Context, e Env, name string, id int) (Change, error) {
 	if err := g.SetCurrent(ctx, to.ID); err != nil {
 		return Change{}, err
 	}
+	if err := leave(g, from); err != nil {
+		return Change{}, err
+	}
 	c := Change{
 		Guest: name, From: from.ID, To: to.ID, Commit: to.Commit.String(), Packages: diff,
 		Base: BaseState{to.BaseRef, to.BaseCommit, to.Version},
@@ -250,7 +261,8 @@ func Rollback(ctx context.Context, e Env, name string, id int) (Change, error) {
 	return c, nil
 }
 
-// Finalize makes the staged deployment of a guest current.
+// Finalize makes the staged deployment of a guest current. Where none is staged, and a change was killed before its hooks had
+// judged what is current, they do so now.
 func Finalize(ctx context.Context, e Env, name string) (Change, error) {
 	g, release, err := e.hold(ctx, name)
 	if err != nil {
@@ -265,6 +277,13 @@ func Finalize(ctx context.Context, e Env, name string) (Change, error) {
 	if err != nil {
 		return Change{}, err
 	}
+	if from.Unjudged && (to == nil || to.Stale) {
+		return e.finalizeJudged(ctx, g, *from)
+	}
+	late, err := e.judge(ctx, g)
+	if err != nil {
+		return Change{}, err
+	}
 	if to == nil || to.Stale {
 		return Change{}, fmt.Errorf("guest %s has no staged deployment that was made from its current one, %d; grove upgrade --stage makes one: %w", name, from.ID, ErrUnsuited)
 	}
@@ -273,6 +292,13 @@ func Finalize(ctx context.Context, e Env, name string) (Change, error) {
 		return Change{}, err
 	}
 	h := hooked{guest: g, id: to.ID, from: from.ID, root: to.Root(), image: to.Mount()}
+	if judged, err := e.judged(g); err != nil {
+		return Change{}, err
+	} else if judged {
+		if err := g.SetUnjudged(to.ID); err != nil {
+			return Change{}, err
+		}
+	}
 	rep, err := g.Finalize(ctx, func() error { return e.runHooks(ctx, hookBefore, h) })
 	if err != nil {
 		return Change{}, err
@@ -282,7 +308,7 @@ func Finalize(ctx context.Context, e Env, name string) (Change, error) {
 	}
 	return Change{
 		Guest: name, From: from.ID, To: to.ID, Commit: to.Commit.String(), Packages: diff,
-		Etc: etcReport(rep), VarFilled: len(rep.VarFilled), Warnings: rep.EtcNotes,
+		Etc: etcReport(rep), VarFilled: len(rep.VarFilled), Warnings: append(late, rep.EtcNotes...),
 		Base: BaseState{to.BaseRef, to.BaseCommit, to.Version},
 	}, nil
 }

@@ -102,13 +102,9 @@ func (e Env) checkAfter(ctx context.Context, h hooked) error {
 		err = e.runHooks(ctx, hookAfter, h)
 	}
 	if err == nil || h.from == 0 {
-		return err
+		return h.afterJudged(ctx, err)
 	}
-	if berr := h.guest.SetCurrent(context.WithoutCancel(ctx), h.from); berr != nil {
-		return errors.Join(err, fmt.Errorf("go back to deployment %d: %w", h.from, berr))
-	}
-	err = fmt.Errorf("guest %s: rolled back to deployment %d: deployment %d: %w", h.guest.Name(), h.from, h.id, err)
-	return errors.Join(err, restart(context.WithoutCancel(ctx), units))
+	return errors.Join(h.afterJudged(ctx, err), restart(context.WithoutCancel(ctx), units))
 }
 
 // activeUnits are those running units of this host that were enabled with a restart at each change.

@@ -91,24 +91,45 @@ func (e Env) make(ctx context.Context, g *deploy.Guest, m manifest.Manifest, o O
 	if err := layOut(ctx, st, base.Commit, res.Commit, choice); err != nil {
 		return c, err
 	}
+	return e.publish(ctx, g, st, c, o, made{cur, base, m, res, waiting, undo})
+}
+
+// made is what a change has come to when the deployment is laid out.
+type made struct {
+	cur     *deploy.Deployment // nil = the guest is new
+	base    compose.Base
+	m       manifest.Manifest
+	res     compose.Result
+	waiting *deploy.Deployment // staged before
+	undo    func() error       // of what was kept beside the deployments
+}
+
+// publish makes the deployment current, or stages it, and has hooks judge it.
+func (e Env) publish(ctx context.Context, g *deploy.Guest, st *deploy.Staged, c Change, o Options, x made) (Change, error) {
 	h := hooked{guest: g, id: st.ID, from: c.From, root: st.Root()}
+	var err error
 	if h.image, err = st.Mount(); err != nil {
 		return c, err
 	}
+	judged, err := e.judged(g)
+	if err != nil {
+		return c, err
+	}
 	rep, err := st.Finish(ctx, deploy.Final{
+		Judge:  judged && x.cur != nil && !o.Stage,
 		Before: func() error { return e.runHooks(ctx, hookBefore, h) },
-		Commit: res.Commit, Manifest: m.Encode(), Lock: res.Lock.Encode(), Log: res.ScriptLog, Created: e.Now(), Version: res.Lock.CommitVersion,
-		BaseRef: base.Ref, BaseCommit: base.Commit, MergeFrom: cur, Later: o.Stage && cur != nil,
+		Commit: x.res.Commit, Manifest: x.m.Encode(), Lock: x.res.Lock.Encode(), Log: x.res.ScriptLog, Created: e.Now(), Version: x.res.Lock.CommitVersion,
+		BaseRef: x.base.Ref, BaseCommit: x.base.Commit, MergeFrom: x.cur, Later: o.Stage && x.cur != nil,
 	})
 	if err != nil {
 		if now, nerr := g.Current(); nerr != nil || now.ID != st.ID { // else only its last sync failed
-			err = errors.Join(err, undo())
+			err = errors.Join(err, x.undo())
 		}
 		return c, err
 	}
-	if o.Stage && cur != nil {
+	if o.Stage && x.cur != nil {
 		c.Staged = st.ID
-		return c, dropStaged(ctx, g, waiting)
+		return c, dropStaged(ctx, g, x.waiting)
 	}
 	now, err := g.Current()
 	if err != nil {
@@ -116,7 +137,7 @@ func (e Env) make(ctx context.Context, g *deploy.Guest, m manifest.Manifest, o O
 	}
 	h.root, h.image = now.Root(), now.Mount()
 	if err := e.checkAfter(ctx, h); err != nil {
-		return c, errors.Join(err, undo())
+		return c, errors.Join(err, x.undo())
 	}
 	c.To = st.ID
 	c.Etc, c.VarFilled = etcReport(rep), len(rep.VarFilled)

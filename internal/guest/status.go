@@ -43,7 +43,8 @@ type Deployment struct {
 	Current  bool      `json:"current"`
 	Pinned   bool      `json:"pinned"`
 	Running  bool      `json:"running"`
-	Staged   bool      `json:"staged,omitempty"` // grove finalize makes it current
+	Staged   bool      `json:"staged,omitempty"`   // grove finalize makes it current
+	Unjudged bool      `json:"unjudged,omitempty"` // current, and the hooks that judge it did not get to their end
 	Packages int       `json:"packages"`
 	Layered  []string  `json:"layered"`
 	BaseRef  string    `json:"base_ref"`
@@ -170,7 +171,7 @@ func (e Env) describe(d deploy.Deployment) Deployment {
 	out := Deployment{
 		ID: d.ID, Commit: d.Commit.String(), Version: d.Version, Created: d.Created.UTC().Truncate(time.Second), Current: d.Current,
 		Pinned: d.Pinned, Running: d.Running(), Staged: d.Staged && !d.Stale, BaseRef: d.BaseRef, Layered: []string{}, Damaged: d.Damaged,
-		Kind: string(d.Kind), Why: d.Why, Sealed: d.Sealed,
+		Kind: string(d.Kind), Why: d.Why, Sealed: d.Sealed, Unjudged: d.Unjudged,
 	}
 	if d.Damaged != "" {
 		return out
