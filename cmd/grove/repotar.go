@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"os"
 
@@ -27,25 +28,12 @@ The same commit gives the same bytes. repo commit --tree=tar=FILE makes the same
 			}
 			var w io.Writer = v.a.stdout
 			if output != "" && output != "-" {
-				f, err := os.OpenFile(output, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-				if err != nil {
-					return err
-				}
-				defer func() {
-					if err != nil {
-						_ = os.Remove(output)
-					}
-				}()
-				if err = r.ExportTar(cmd.Context(), f, sum, o); err != nil {
-					f.Close()
-					return err
-				}
-				return f.Close()
+				return exportTo(output, func(w io.Writer) error { return r.ExportTar(cmd.Context(), w, sum, o) })
 			}
 			return r.ExportTar(cmd.Context(), w, sum, o)
 		})
 	f := cmd.Flags()
-	f.StringVarP(&output, "output", "o", "", "a new file instead of standard output")
+	f.StringVarP(&output, "output", "o", "", "a file instead of standard output; one that is there is overwritten")
 	f.StringVar(&o.Subpath, "subpath", "", "only this directory of the tree")
 	f.StringVar(&o.Prefix, "prefix", "", "put before every name")
 	f.BoolVar(&o.NoXattrs, "no-xattrs", false, "leave extended attributes out")
@@ -71,4 +59,18 @@ func (v *repoVerbs) reset() *cobra.Command {
 			}
 			return r.SetRef(args[0], sum)
 		})
+}
+
+// exportTo has a file written. Half a file is not left behind; devices and pipes are.
+func exportTo(name string, write func(io.Writer) error) error {
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	err = write(f)
+	fi, serr := f.Stat()
+	if err = errors.Join(err, f.Close()); err != nil && serr == nil && fi.Mode().IsRegular() {
+		_ = os.Remove(name)
+	}
+	return err
 }
