@@ -483,6 +483,16 @@ func TestLocks(t *testing.T) {
 		t.Errorf("prune with an ending context: %v", err)
 	}
 	ok(t, tx.Abort())
+
+	// Where no lock can be had, as on a read-only disk, it can still be said what would go.
+	ok(t, os.RemoveAll(r.Path()+"/.lock"))
+	ok(t, os.Symlink(".lock", r.Path()+"/.lock"))
+	if _, err := r.Prune(ctx, repo.PruneOptions{}); err == nil {
+		t.Error("prune without a lock")
+	}
+	if _, err := r.Prune(ctx, repo.PruneOptions{DryRun: true}); err != nil {
+		t.Errorf("prune --no-prune without a lock: %v", err)
+	}
 }
 
 func TestMinFreeSpace(t *testing.T) {
