@@ -61,9 +61,10 @@ type PruneResult struct {
 //	        be read ends the run before anything is deleted, unless its commit is marked as partial
 func (r *Repo) Prune(ctx context.Context, o PruneOptions) (PruneResult, error) {
 	lock, err := r.lock(ctx, !o.DryRun)
-	if err != nil && (!o.DryRun || errors.Is(err, durable.ErrBusy)) {
+	if err != nil && (!o.DryRun || errors.Is(err, durable.ErrBusy) || ctx.Err() != nil) {
 		return PruneResult{}, fmt.Errorf("prune: %w", err)
 	} // who may only read can still look
+	err = nil
 	defer lock.Release()
 	o.RefsOnly = o.RefsOnly || o.KeepYoungerThan > 0 || len(o.BranchDepth) > 0 || len(o.OnlyBranches) > 0
 	p := &pruner{r: r, ctx: ctx, o: o, keep: map[object]bool{}}
