@@ -107,6 +107,7 @@ type build struct {
 	shortPriority int                        // resolve: the best priority of those
 	kept          []manifest.LockedPackage   // resolve: packages of the run before, in the order of keptRepo
 	conditional   []rpmmd.Conditional        // resolve: of the groups that are asked for
+	splits        []split                    // resolve: packages in whose place others came, in this upgrade or before
 	choice        *rpmmd.ModuleChoice        // resolve: active streams; nil where no source was asked
 	records       []rpmmd.ModuleRecord       // resolve: what the tree is to say of modules
 	picks         []pick                     // resolve: in transaction order

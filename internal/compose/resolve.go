@@ -34,6 +34,7 @@ type pick struct {
 	source    string // id of its source, or LocalSource
 	requested bool
 	reason    string
+	replaces  []string        // see manifest.LockedPackage
 	md        *rpmmd.Metadata // nil for local files and for what the lock alone names
 }
 
@@ -80,6 +81,7 @@ func (b *build) resolveFromLock() error {
 			source:    l.Source,
 			requested: l.Requested,
 			reason:    l.Reason,
+			replaces:  l.Replaces,
 		})
 	}
 	gone := map[string]bool{}
@@ -139,6 +141,9 @@ func (b *build) resolveBySolver(ctx context.Context) error {
 	plan, err := b.solveWithFiles(ctx, req)
 	if err == nil {
 		plan, err = b.solveConditional(ctx, &req, plan)
+	}
+	if err == nil {
+		plan, err = b.solveSplits(ctx, &req, plan)
 	}
 	if err != nil {
 		for _, m := range b.choice.Vanished {
@@ -375,6 +380,7 @@ func (b *build) keep(req solve.Request, plan solve.Plan) error {
 		} else {
 			k.source, k.meta = LocalSource, req.Local[p.Index]
 		}
+		b.markSplit(&k)
 		b.picks = append(b.picks, k)
 	}
 	for _, i := range plan.Remove {
@@ -450,7 +456,7 @@ func (b *build) lock() manifest.Lock {
 		l.Packages = append(l.Packages, manifest.LockedPackage{
 			NEVRA: p.meta.NEVRA.String(), Source: p.source, Location: p.meta.Location,
 			Digest: p.meta.Digest.Algo + ":" + p.meta.Digest.Hex, SizeBytes: p.meta.SizeBytes,
-			Requested: p.requested, Reason: p.reason, BuildTime: p.meta.BuildTimeSec,
+			Requested: p.requested, Reason: p.reason, BuildTime: p.meta.BuildTimeSec, Replaces: p.replaces,
 		})
 	}
 	for _, r := range b.removed {

@@ -191,13 +191,15 @@ func TestWhy(t *testing.T) {
 		header(t, fixture.Spec{Name: "choice", Files: []fixture.File{{Path: "/usr/bin/choice"}}}),
 		header(t, fixture.Spec{Name: "by-file", Requires: []string{"/usr/bin/choice", "lib = 1.0"}}),
 		header(t, fixture.Spec{Name: "old", Requires: []string{"lib = 0.9"}}),
+		header(t, fixture.Spec{Name: "part"}),
 	}
 	l := manifest.Lock{Packages: []manifest.LockedPackage{
 		{NEVRA: "app-1.0-1.noarch", Requested: true}, {NEVRA: "middle-1.0-1.noarch"}, {NEVRA: "lib-1.0-1.noarch"}, {NEVRA: "stray-1.0-1.noarch", Reason: "weak"},
 		{NEVRA: "supplement-1.0-1.noarch"}, {NEVRA: "rich-1.0-1.noarch", Requested: true}, {NEVRA: "choice-1.0-1.noarch"}, {NEVRA: "by-file-1.0-1.noarch", Requested: true},
-		{NEVRA: "old-1.0-1.noarch", Requested: true},
+		{NEVRA: "old-1.0-1.noarch", Requested: true}, {NEVRA: "part-1.0-1.noarch", Reason: "replaces", Replaces: []string{"whole"}},
 	}}
 	for pkg, want := range map[string]string{
+		"part": "part-1.0-1.noarch: it came with others in the place of whole",
 		"base": "base-1.0-1.noarch: it is part of the base",
 		"app":  "app-1.0-1.noarch: it was asked for",
 		"lib":  "lib-1.0-1.noarch: needed by by-file-1.0-1.noarch (lib = 1.0) | by-file-1.0-1.noarch: it was asked for | also middle-1.0-1.noarch",

@@ -153,6 +153,8 @@ func (w *whyRun) end(i int) (Reason, bool) {
 	switch {
 	case !layered:
 		return Reason{Package: n, Because: "it is part of the base"}, true
+	case !p.Requested && len(p.Replaces) > 0:
+		return Reason{Package: n, Because: "it came with others in the place of " + strings.Join(p.Replaces, " and ")}, true
 	case !p.Requested:
 		return Reason{}, false
 	}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -75,8 +76,10 @@ type LockedPackage struct {
 	Digest    string `json:"digest"`             // "sha256:HEX"; also sha512, sha384, and sha1 of old sources
 	SizeBytes int64  `json:"size,omitempty"`
 	Requested bool   `json:"requested,omitempty"`
-	Reason    string `json:"reason,omitempty"`     // why it is there: requested, dependency, weak
+	Reason    string `json:"reason,omitempty"`     // why it is there: requested, dependency, weak, replaces
 	BuildTime int64  `json:"build_time,omitempty"` // seconds since 1970
+
+	Replaces []string `json:"replaces,omitempty"` // names of packages that it took the place of in an upgrade, together with others
 }
 
 // Encode gives the lock as JSON; equal locks give equal bytes.
@@ -199,7 +202,10 @@ func (p LockedPackage) check() error {
 	case p.SizeBytes < 0 || p.BuildTime < 0:
 		return fmt.Errorf("%s: got size %d and build time %d", p.NEVRA, p.SizeBytes, p.BuildTime)
 	}
-	return errors.Join(checkLine(p.Source), checkLine(p.Location), checkLine(p.Reason))
+	if slices.Contains(p.Replaces, "") {
+		return fmt.Errorf("%s: replaces a package without a name", p.NEVRA)
+	}
+	return errors.Join(checkLine(p.Source), checkLine(p.Location), checkLine(p.Reason), checkLine(strings.Join(p.Replaces, " ")))
 }
 
 // digestBytes are the algorithms that sources have used for packages.

@@ -102,7 +102,7 @@ func (p *pool) jobs() ([]job, error) {
 	}
 	if p.req.KeepInstalled {
 		for id := firstID; id < firstID+len(p.meta) && p.isInstalled(id); id++ {
-			if !p.released[id] {
+			if !p.released[id] && p.index(id) < len(p.req.Installed)-p.req.Loose {
 				out = append(out, job{how: doLock | selectOne, what: id, kind: jobKeep, ids: []int{id}})
 			}
 		}

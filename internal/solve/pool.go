@@ -382,7 +382,7 @@ func (p *pool) solve(jobs []job) (int, error) {
 	if p.req.NoWeak {
 		flags = append(flags, flagIgnoreRecommended, 1)
 	}
-	if p.req.KeepInstalled { // the locks hold what shall stay; a second rule for the same only doubles the problems
+	if p.req.KeepInstalled && p.req.Loose == 0 { // the locks hold what shall stay; a second rule for the same only doubles the problems
 		flags = append(flags, flagAllowUninstall, 1)
 	}
 	return p.solveWith(jobs, flags)

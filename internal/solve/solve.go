@@ -62,6 +62,7 @@ type Request struct {
 	Exclude       []string // name, name.arch, full name, or a glob of these; never of Installed
 	Locks         []string // see LockPattern; an installed package in another version is a Conflict
 	KeepInstalled bool     // an installed package that is not in Remove or Replace neither changes nor goes
+	Loose         int      // so many at the end of Installed do not count for KeepInstalled: they are upgraded, and may be made obsolete
 	InstallOnly   []string // further capabilities of packages that stand beside others of their name
 	NoWeak        bool
 	Best          bool // only the best version will do of what Install names and Upgrade brings
@@ -221,6 +222,9 @@ func (p *pool) answer() (Plan, error) {
 func check(req *Request) error {
 	if req.Arch == "" || strings.ContainsAny(req.Arch, " :\x00") || len(req.Arch) > 64 {
 		return fmt.Errorf("got architecture %q", req.Arch)
+	}
+	if req.Loose < 0 || req.Loose > len(req.Installed) {
+		return fmt.Errorf("%d loose packages of %d installed ones", req.Loose, len(req.Installed))
 	}
 	total := len(req.Installed) + len(req.Local)
 	seen := map[string]bool{LocalRepo: true}

@@ -39,6 +39,19 @@ func TestSolve(t *testing.T) {
 			? install e-*
 			? install (a or c)`,
 			"r a-1-1.x86_64 requested\nr b-1:2-3.x86_64 requested\nr c-1-1.i686 requested\nr d-1-1.noarch requested\nr e-a-1-1.noarch requested\nr e-b-1-1.noarch requested\n"},
+		{"what is loose is upgraded and divided, the rest stays", `@installed
+			base-1-1.noarch
+			split-1-1.noarch
+			tool-1-1.noarch
+			@repo r
+			base-2-1.noarch
+			tool-2-1.noarch
+			split-a-2-1.noarch; obsoletes split < 2
+			split-b-2-1.noarch; obsoletes split < 2
+			? keep
+			? loose 2
+			? upgrade`,
+			"r split-a-2-1.noarch dependency\nr split-b-2-1.noarch dependency\nr tool-2-1.noarch upgrade\n- split-1-1.noarch\n- tool-1-1.noarch\n"},
 		{"own architecture first", `@repo r
 			a-1-1.i686
 			a-1-1.x86_64

@@ -18,7 +18,7 @@ import (
 // maxRequest bounds an encoded request: 130,000 packages of Fedora take 110 MB.
 const maxRequest = 1 << 30
 
-const wireMagic = "grove solve 3\n"
+const wireMagic = "grove solve 4\n"
 
 // Flags of an encoded dependency.
 const (
@@ -145,6 +145,7 @@ func Encode(req Request) []byte {
 		e.text(f.NEVRA)
 		e.bool(f.Newer)
 	}
+	e.number(uint64(req.Loose))
 	e.packages(req.Installed)
 	e.packages(req.Local)
 	e.number(uint64(len(req.Repos)))
@@ -266,6 +267,7 @@ func Decode(data []byte) (Request, error) {
 	for n := d.count(2); n > 0; n-- {
 		req.Files = append(req.Files, File{NEVRA: d.text(), Newer: d.byte() != 0})
 	}
+	req.Loose = int(min(d.number(), maxPackages+1))
 	req.Installed = d.packages()
 	req.Local = d.packages()
 	for n := d.count(5); n > 0; n-- {

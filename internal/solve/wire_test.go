@@ -31,6 +31,7 @@ const wireWorld = `@installed
 	a-1-1.x86_64; pre b >= 2, /usr/bin/base; requires (b if c); conflicts d < 1; obsoletes e; recommends f; suggests g; supplements h; enhances i
 	b-2-1.noarch; files /usr/bin/b
 	? keep
+	? loose 1
 	? install a
 	? lock a-1-*
 	? file file-1-1.noarch or newer

@@ -15,7 +15,7 @@ import (
 //
 //	@installed | @local | @repo ID [PRIORITY [COST]]
 //	NEVRA; requires a, b >= 2; pre c; provides d = 1; files /a /b; ...
-//	? install X | file X [or newer] | remove X | replace X [from REPO] | lock X | exclude X | keep | noweak | upgrade | missing | arch A
+//	? install X | file X [or newer] | remove X | replace X [from REPO] | lock X | exclude X | keep | loose N | noweak | upgrade | missing | arch A
 func world(t *testing.T, text string) solve.Request {
 	t.Helper()
 	req := solve.Request{Arch: "x86_64"}
@@ -65,6 +65,8 @@ func ask(req *solve.Request, line string) {
 		req.Locks = append(req.Locks, what)
 	case "exclude":
 		req.Exclude = append(req.Exclude, what)
+	case "loose":
+		fmt.Sscan(what, &req.Loose)
 	case "keep":
 		req.KeepInstalled = true
 	case "best":
