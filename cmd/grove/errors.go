@@ -201,6 +201,8 @@ func hints(err error) []string {
 		return []string{"`grove status " + inGuest(err) + "` shows it; `grove rebase` and `grove apply` make something else of it"}
 	case errors.Is(err, guest.ErrUnsuited):
 		return nil
+	case errors.Is(err, repo.ErrLost):
+		return []string{"the repository lost something: `grove repo fsck --delete` finds all of it", "then `grove upgrade " + cmp.Or(inGuest(err), "NAME") + "` brings it again"}
 	case errors.Is(err, repo.ErrNotFound):
 		return []string{"`grove remote refs REMOTE` shows what a remote offers, `grove remote list` the remotes"}
 	case errors.Is(err, fs.ErrPermission) && os.Getuid() != 0:

@@ -131,7 +131,7 @@ func lacking(what string) bool {
 }
 
 // bothKinds are scripts where it matters how a tree lies on disk. The other ones that make guests run with images only.
-var bothKinds = []string{"damaged", "deploy-kinds", "full-disk", "hooks", "host-units", "install", "labels", "road", "run", "stage", "upgrade"}
+var bothKinds = []string{"damaged", "deploy-kinds", "full-disk", "hooks", "host-units", "install", "labels", "lost", "road", "run", "stage", "upgrade"}
 
 // TestScripts runs each script; those that make guests with composefs images where this host can mount them, bothKinds
 // with checkouts as well. The condition [composefs] is true where guests are of that kind.

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"strings"
 
@@ -10,6 +11,7 @@ import (
 
 	"grove/internal/guest"
 	"grove/internal/machine"
+	"grove/internal/sandbox"
 )
 
 // runFlags are those of run and shell.
@@ -78,6 +80,9 @@ func (a *app) runIn(cmd *cobra.Command, name string, argv []string, f runFlags) 
 		Argv: argv, Stdin: a.stdin, Stdout: out, Stderr: errOut, User: f.user, Env: f.env, Bind: f.bind, Chdir: f.chdir,
 		PrivateNetwork: f.privateNetwork, Getenv: a.getenv,
 	})
+	if start := (*sandbox.StartError)(nil); errors.As(err, &start) && start.Damaged {
+		err = hintedError{err, "`grove fsck` finds what else is damaged"}
+	}
 	if err != nil {
 		return err
 	}

@@ -47,7 +47,7 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
 		"needs": cmdNeeds, "fails": cmdFails, "server": cmdServer, "update-server": cmdUpdateServer, "serve-start": cmdServeStart,
 		"mkcopse": cmdMkCopse, "mkrpm": cmdMkRPM, "tree": cmdTree, "remember": cmdRemember, "as-before": cmdAsBefore,
-		"damage": cmdDamage, "json": cmdJSON, "hold-lock": cmdHoldLock, "mounted": cmdMounted, "small-disk": cmdSmallDisk,
+		"damage": cmdDamage, "lose": cmdLose, "json": cmdJSON, "hold-lock": cmdHoldLock, "mounted": cmdMounted, "small-disk": cmdSmallDisk,
 	}
 }
 
@@ -270,6 +270,14 @@ func cmdDamage(ts *testscript.TestScript, _ bool, args []string) {
 		data[len(data)/2] ^= 0x55
 		ts.Check(os.WriteFile(path, data, 0o644))
 	}
+}
+
+// cmdLose removes the object of a file of a commit from the state root's repository.
+func cmdLose(ts *testscript.TestScript, _ bool, args []string) {
+	out, err := command(ts, "grove", "repo", "ls", "--checksum", args[0], args[1]).Output()
+	ts.Check(err)
+	sum := regexp.MustCompile("[0-9a-f]{64}").FindString(string(out))
+	ts.Check(os.Remove(filepath.Join(ts.Getenv("GROVE_ROOT"), "repo/objects", sum[:2], sum[2:]+".file")))
 }
 
 func cmdJSON(ts *testscript.TestScript, _ bool, args []string) {

@@ -71,6 +71,9 @@ func commit(ctx context.Context, b *build) error {
 	if err != nil {
 		return err
 	}
+	if b.o.Base == nil || !b.o.Repo.IsPartial(b.o.Base.Commit) {
+		b.tx.SetPartial(sum, false) // all of it was just made, or is the base's
+	}
 	if err := b.flush(ctx); err != nil {
 		return err
 	}

@@ -150,6 +150,9 @@ func (b *build) cached(n rpm.NEVRA, sum string) (importer.Result, bool, error) {
 	if err != nil {
 		return importer.Result{}, false, err
 	}
+	if b.o.Repo.IsPartial(c) { // objects of it were lost: it is imported again
+		return importer.Result{}, false, nil
+	}
 	r, err := importer.Load(b.o.Repo, c)
 	if errors.Is(err, importer.ErrStale) || errors.Is(err, repo.ErrNotFound) { // of other rules, or no more than a ref is left
 		return importer.Result{}, false, nil

@@ -196,7 +196,7 @@ func (b *build) resume() (int, error) {
 		}
 		users, groups := known.Users[:s.Users], known.Groups[:s.Groups]
 		c, ok := states[b.state(n, users, groups)]
-		if !ok {
+		if !ok || b.o.Repo.IsPartial(c) {
 			continue
 		}
 		t, _, err := b.o.Repo.Tree(c)

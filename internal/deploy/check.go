@@ -117,6 +117,8 @@ func (c *checker) deployment(g *Guest, id int, refs map[string]ostree.Checksum) 
 	}
 	if !c.store.repo.Has(ostree.TypeCommit, d.Commit) {
 		c.add("%s: commit %s is not in the repo", where, d.Commit)
+	} else if c.store.repo.IsPartial(d.Commit) {
+		c.add("%s: commit %s is not whole: objects of it were lost", where, d.Commit)
 	}
 	if text, err := d.Manifest(); err != nil {
 		c.add("%s: %v", where, err)

@@ -347,6 +347,9 @@ func rollbackTarget(g *deploy.Guest, id int) (from, to deploy.Deployment, err er
 	case to.ID == 0:
 		return from, to, fmt.Errorf("guest %s has no deployment %d (kept: %v): %w", g.Name(), id, ids, ErrUnsuited)
 	}
+	if err := to.ImagesThere(); err != nil {
+		return from, to, fmt.Errorf("deployment %d of guest %s is damaged: images: %w", to.ID, g.Name(), err)
+	}
 	return from, to, nil
 }
 

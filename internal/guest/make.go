@@ -51,6 +51,7 @@ func (e Env) make(ctx context.Context, g *deploy.Guest, m manifest.Manifest, o O
 		return c, err
 	}
 	defer st.Abort()
+	lost := cur != nil && e.Store.Repo().IsPartial(cur.Commit)
 	res, err := e.compose(ctx, g, cur, m, composeInput{base: base, previous: previous, options: o, staged: st, kind: choice.Kind})
 	if err != nil {
 		return c, err
@@ -59,6 +60,9 @@ func (e Env) make(ctx context.Context, g *deploy.Guest, m manifest.Manifest, o O
 	c.Base = BaseState{Ref: base.Ref, Commit: base.Commit.String(), Version: res.Lock.Base.Version}
 	if cur != nil && (res.Unchanged || res.Commit == cur.Commit) && o.sameIntent(cur, m) {
 		c.Unchanged, c.Commit = true, cur.Commit.String()
+		if lost && !e.Store.Repo().IsPartial(cur.Commit) {
+			c.Warnings = append(c.Warnings, fmt.Sprintf("what the repository had lost of deployment %d is there again", cur.ID))
+		}
 		if o.DryRun {
 			return c, nil
 		}
@@ -251,6 +255,9 @@ func (e Env) baseOf(ctx context.Context, cur *deploy.Deployment, m manifest.Mani
 	}
 	if cur != nil && !o.Pull && cur.BaseRef == m.Base {
 		c, err := ostree.ParseChecksum(cur.BaseCommit)
+		if err == nil && e.Store.Repo().IsPartial(c) { // objects of it were lost
+			c, err = e.lockedBase(ctx, m.Base, manifest.Lock{Base: manifest.LockedBase{Commit: cur.BaseCommit}})
+		}
 		return compose.Base{Ref: m.Base, Commit: c}, previous, err
 	}
 	c, err := e.ResolveBase(ctx, m.Base)
@@ -313,7 +320,7 @@ func (e Env) compose(ctx context.Context, g *deploy.Guest, cur *deploy.Deploymen
 	}
 	if cur != nil {
 		o.Unchanged = func(inputs string) bool {
-			return in.previous != nil && in.previous.Inputs == inputs && in.options.sameIntent(cur, m)
+			return in.previous != nil && in.previous.Inputs == inputs && in.options.sameIntent(cur, m) && !r.IsPartial(cur.Commit)
 		}
 	}
 	v, done, err := e.viewOf(baseTree, cur)

@@ -95,6 +95,7 @@ func writeCommit(tx *repo.Tx, r *Result) error {
 		return err
 	}
 	r.Commit = sum
+	tx.SetPartial(sum, false)
 	return tx.SetRef(Ref(n), sum)
 }
 

@@ -35,7 +35,7 @@ func (r *Repo) OpenFile(c ostree.Checksum) (ostree.FileHeader, int64, io.ReadClo
 		f, err = p.openFile(c)
 	}
 	if absent(err) {
-		return ostree.FileHeader{}, 0, nil, fmt.Errorf("object %s: %w", object{ostree.TypeFile, c}, ErrNotFound)
+		return ostree.FileHeader{}, 0, nil, notThere(object{ostree.TypeFile, c})
 	}
 	if err == nil {
 		err = f.h.Check()

@@ -52,6 +52,14 @@ func (r *Repo) holds(o object) bool {
 	return unix.Fstatat(r.objdir(), r.objectPath(o), &st, unix.AT_SYMLINK_NOFOLLOW) == nil
 }
 
+// notThere is ErrLost, but for commits: these are what one asks for.
+func notThere(o object) error {
+	if o.t == ostree.TypeCommit {
+		return fmt.Errorf("object %s: %w", o, ErrNotFound)
+	}
+	return fmt.Errorf("object %s: %w", o, ErrLost)
+}
+
 // locate returns the repository, this or a parent, that has o.
 func (r *Repo) locate(o object) (*Repo, error) {
 	for p := r; p != nil; p = p.parent {
@@ -59,7 +67,7 @@ func (r *Repo) locate(o object) (*Repo, error) {
 			return p, nil
 		}
 	}
-	return nil, fmt.Errorf("object %s: %w", o, ErrNotFound)
+	return nil, notThere(o)
 }
 
 // openAt opens a file for reading without following a link and without waiting for a fifo's other end.
@@ -86,7 +94,7 @@ func (r *Repo) openOwn(o object) (fd int, st unix.Stat_t, err error) {
 	fd, err = openAt(r.objdir(), r.objectPath(o))
 	switch {
 	case err == unix.ENOENT:
-		return -1, st, fmt.Errorf("object %s: %w", o, ErrNotFound)
+		return -1, st, notThere(o)
 	case err == unix.ELOOP:
 		return -1, st, fmt.Errorf("object %s: is a symlink: %w", o, ostree.ErrCorrupt)
 	case err != nil:

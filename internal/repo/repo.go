@@ -19,6 +19,15 @@ import (
 // ErrNotFound is wrapped by every error that says: this repository has no such ref, remote or object, or is none.
 var ErrNotFound = errors.New("not found")
 
+// ErrLost says that an object is not there that a commit needs: a file, or a directory. It is an ErrNotFound.
+var ErrLost error = lost{}
+
+type lost struct{}
+
+func (lost) Error() string { return ErrNotFound.Error() }
+
+func (lost) Is(target error) bool { return target == ErrNotFound }
+
 // Mode says how a repository keeps file objects.
 //
 //	source  ostree src/libostree/ostree-core.h, OstreeRepoMode

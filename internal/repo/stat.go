@@ -30,7 +30,7 @@ func (r *Repo) StatFile(c ostree.Checksum) (ostree.FileHeader, int64, error) {
 	case err == unix.ENOENT && r.parent != nil:
 		return r.parent.StatFile(c)
 	case err == unix.ENOENT:
-		return ostree.FileHeader{}, 0, fmt.Errorf("file %s: %w", c, ErrNotFound)
+		return ostree.FileHeader{}, 0, fmt.Errorf("file %s: %w", c, ErrLost)
 	case err != nil:
 		return ostree.FileHeader{}, 0, fmt.Errorf("file %s: %w", c, err)
 	}

@@ -49,8 +49,7 @@ func (s *supervisor) command(c command) reply {
 		slave.Close()
 	}
 	if err != nil {
-		reason, exit := startError(path, attr.Dir, err)
-		return reply{Err: reason, Exit: exit}
+		return startError(path, attr.Dir, err)
 	}
 	s.passSignals(pid)
 	var res Result

@@ -30,8 +30,9 @@ type Command struct {
 // StartError says why the program of Exec could not be started. Exit is a shell's idea of it: 127 where it is missing, 126
 // where it is there and does not start; 1 where its user, folder or terminal is the matter.
 type StartError struct {
-	Reason string
-	Exit   int
+	Reason  string
+	Exit    int
+	Damaged bool // it is there and cannot be read
 }
 
 func (e *StartError) Error() string { return e.Reason }
@@ -128,7 +129,7 @@ func (b *box) foreground(c Command, wire command, socket *os.File, signals chan 
 		return 127, b.died(err)
 	}
 	if answer.Err != "" {
-		return answer.Exit, &StartError{answer.Err, answer.Exit}
+		return answer.Exit, &StartError{answer.Err, answer.Exit, answer.Damaged}
 	}
 	return answer.Exit, nil
 }

@@ -167,8 +167,7 @@ func (s *supervisor) runStep(st Step, res *Result, out *tail) {
 	finish()
 	if err != nil {
 		r.Close()
-		res.Exit = 127
-		res.Start, _ = startError(path, attr.Dir, err)
+		res.Exit, res.Start = 127, startError(path, attr.Dir, err).Err
 		return
 	}
 	read := make(chan struct{})
@@ -258,23 +257,31 @@ func lookPath(name string, env []string) string {
 	return name
 }
 
-func startError(path, dir string, err error) (reason string, exit int) {
+func startError(path, dir string, err error) reply {
 	st, serr := os.Stat(path)
 	if os.IsNotExist(serr) {
-		return path + " is missing", 127
+		return reply{Err: path + " is missing", Exit: 127}
 	}
 	if d, derr := os.Stat(dir); derr != nil || !d.IsDir() {
-		return fmt.Sprintf("enter %s: there is no such folder", dir), 1
+		return reply{Err: fmt.Sprintf("enter %s: there is no such folder", dir), Exit: 1}
+	}
+	f, ferr := os.Open(path)
+	if ferr == nil {
+		f.Close()
 	}
 	switch {
+	case errors.Is(ferr, unix.ENOENT): // of a tree that is shown by its image
+		return reply{Err: path + " is there without its content, which was lost", Exit: 126, Damaged: true}
+	case errors.Is(ferr, unix.EIO):
+		return reply{Err: path + " cannot be read: " + unix.EIO.Error(), Exit: 126, Damaged: true}
 	case errors.Is(err, unix.ENOENT):
-		return path + " needs a program interpreter that is missing", 126
+		return reply{Err: path + " needs a program interpreter that is missing", Exit: 126}
 	case serr == nil && st.IsDir():
-		return path + " is a folder", 126
+		return reply{Err: path + " is a folder", Exit: 126}
 	case serr == nil && st.Mode()&0o111 == 0:
-		return path + " is no program: nobody may execute it", 126
+		return reply{Err: path + " is no program: nobody may execute it", Exit: 126}
 	}
-	return fmt.Sprintf("start %s: %v", path, err), 126
+	return reply{Err: fmt.Sprintf("start %s: %v", path, err), Exit: 126}
 }
 
 // writeScript makes ScriptPath anew; what a scriptlet before left under that name is removed, never followed.

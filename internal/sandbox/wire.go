@@ -35,10 +35,11 @@ type request struct {
 
 // reply answers each request but signals; Err is set when it could not be carried out at all.
 type reply struct {
-	Err    string
-	Denied bool // Err is the kernel's refusal to make namespaces or mounts
-	Result Result
-	Exit   int
+	Err     string
+	Denied  bool // Err is the kernel's refusal to make namespaces or mounts
+	Damaged bool // of StartError
+	Result  Result
+	Exit    int
 }
 
 // command is the part of a Command that travels.
