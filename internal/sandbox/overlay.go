@@ -137,6 +137,10 @@ func rootOverlay(s Spec) (int, error) {
 		return -1, err
 	}
 	fd, err := o.mount()
+	var st unix.Statfs_t
+	if err != nil && unix.Statfs(s.Upper, &st) == nil && st.Type == unix.OVERLAYFS_SUPER_MAGIC {
+		return -1, fmt.Errorf("%s lies on an overlay, as containers have it, and no other overlay can write there; keep the state root on another file system, such as a volume: %w", s.Upper, err)
+	}
 	if err != nil {
 		return -1, fmt.Errorf("make overlay of %s: %w", s.Root, err)
 	}
