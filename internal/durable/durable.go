@@ -45,11 +45,28 @@ func WriteFile(path string, data []byte, perm fs.FileMode) error {
 	})
 }
 
+// WriteFileNoSync is WriteFile for those who leave it to the kernel when a change comes to disk: a reader sees the old or the
+// new, and a kill leaves one of them; after a crash of the machine the file may be empty.
+func WriteFileNoSync(path string, data []byte, perm fs.FileMode) error {
+	tmp, err := writeTemp(path, perm, false, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := RenameNoSync(tmp, path); err != nil {
+		os.Remove(tmp)
+		return err
+	}
+	return nil
+}
+
 // Write is WriteFile of what f writes.
 //
 //	errors  those of f, and of the operating system; path is then untouched
 func Write(path string, perm fs.FileMode, f func(io.Writer) error) error {
-	tmp, err := writeTemp(path, perm, f)
+	tmp, err := writeTemp(path, perm, true, f)
 	if err != nil {
 		return err
 	}
@@ -60,8 +77,8 @@ func Write(path string, perm fs.FileMode, f func(io.Writer) error) error {
 	return nil
 }
 
-// writeTemp makes a synced new file beside path of what fill writes and returns its name.
-func writeTemp(path string, perm fs.FileMode, fill func(io.Writer) error) (string, error) {
+// writeTemp makes a new file beside path of what fill writes, syncs it, and returns its name.
+func writeTemp(path string, perm fs.FileMode, sync bool, fill func(io.Writer) error) (string, error) {
 	if err := step("create", path); err != nil {
 		return "", err
 	}
@@ -73,7 +90,7 @@ func writeTemp(path string, perm fs.FileMode, fill func(io.Writer) error) (strin
 	if err == nil {
 		err = f.Chmod(perm)
 	}
-	if err == nil {
+	if err == nil && sync {
 		err = SyncFile(f)
 	}
 	if cerr := f.Close(); err == nil {
@@ -241,13 +258,18 @@ func RemoveAll(path string) error {
 //
 //	errors  fs.ErrNotExist if there is none
 func Remove(path string) error {
-	if err := step("remove", path); err != nil {
-		return err
-	}
-	if err := os.Remove(path); err != nil {
+	if err := RemoveNoSync(path); err != nil {
 		return err
 	}
 	return SyncDir(filepath.Dir(path))
+}
+
+// RemoveNoSync is Remove without the sync.
+func RemoveNoSync(path string) error {
+	if err := step("remove", path); err != nil {
+		return err
+	}
+	return os.Remove(path)
 }
 
 // UnlinkAt deletes a file relative to an open directory. It does not sync.

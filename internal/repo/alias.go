@@ -43,7 +43,7 @@ func (r *Repo) SetAlias(ref, target string) error {
 	if path == to {
 		return fmt.Errorf("set alias %q: it would name itself", ref)
 	}
-	if err := durable.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := r.makeDirs(filepath.Dir(path)); err != nil {
 		return err
 	}
 	rel, err := filepath.Rel(filepath.Dir(path), to)
@@ -192,7 +192,7 @@ func (r *Repo) SetCollectionRef(ref CollectionRef, c ostree.Checksum) error {
 func (r *Repo) DeleteCollectionRef(ref CollectionRef) error {
 	file, err := r.collectionRefFile(ref.Collection, ref.Name)
 	if err == nil {
-		err = durable.Remove(filepath.Join(r.path, file))
+		err = r.removeFile(filepath.Join(r.path, file))
 	}
 	if missing(err) {
 		err = ErrNotFound

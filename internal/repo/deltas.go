@@ -240,7 +240,7 @@ func (r *Repo) reindexDeltas(to *ostree.Checksum) error {
 func (r *Repo) writeDeltaIndex(to ostree.Checksum, list []ostree.DeltaDigest) error {
 	path := filepath.Join(r.path, ostree.DeltaIndexPath(to))
 	if len(list) == 0 {
-		if err := durable.Remove(path); err != nil && !missing(err) {
+		if err := r.removeFile(path); err != nil && !missing(err) {
 			return err
 		}
 		return nil
@@ -249,10 +249,10 @@ func (r *Repo) writeDeltaIndex(to ostree.Checksum, list []ostree.DeltaDigest) er
 	if now, err := durable.ReadFile(path, maxDeltaIndexSizeBytes); err == nil && bytes.Equal(now, data) {
 		return nil
 	}
-	if err := durable.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := r.makeDirs(filepath.Dir(path)); err != nil {
 		return err
 	}
-	return durable.WriteFile(path, data, 0o644)
+	return r.writeFile(path, data)
 }
 
 // DeleteDelta deletes a delta. Index and summary name it until they are written again.

@@ -67,15 +67,15 @@ func (tx *Tx) markPartials(mark bool) error {
 		}
 		path := tx.r.partialPath(c)
 		if mark {
-			if err := durable.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			if err := tx.r.makeDirs(filepath.Dir(path)); err != nil {
 				return err
 			}
-			if err := durable.WriteFile(path, nil, 0o644); err != nil {
+			if err := tx.r.writeFile(path, nil); err != nil {
 				return err
 			}
 			continue
 		}
-		if err := durable.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := tx.r.removeFile(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}

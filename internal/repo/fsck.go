@@ -264,7 +264,7 @@ func (f *fsck) markBroken(commits []object) error {
 		if w.commit(o.c, v) == nil {
 			continue
 		}
-		if err := durable.WriteFile(f.r.partialPath(o.c), []byte(fsckMark), 0o644); err != nil {
+		if err := f.r.writeFile(f.r.partialPath(o.c), []byte(fsckMark)); err != nil {
 			return err
 		}
 	}

@@ -153,10 +153,10 @@ func (f *fsck) tombstones() error {
 	slices.SortFunc(f.result.Tombstones, func(a, b ostree.Checksum) int { return bytes.Compare(a[:], b[:]) })
 	for _, c := range f.result.Tombstones {
 		path := f.r.ObjectPath(ostree.TypeTombstone, c)
-		if err := durable.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		if err := f.r.makeDirs(filepath.Dir(path)); err != nil {
 			return err
 		}
-		if err := durable.WriteFile(path, tombstoneOf(c), 0o644); err != nil {
+		if err := f.r.writeFile(path, tombstoneOf(c)); err != nil {
 			return err
 		}
 	}

@@ -397,7 +397,7 @@ func (p *pruner) tombstone(o object) error {
 	if o.t != ostree.TypeCommit || !p.r.set.tombstones {
 		return nil
 	}
-	return durable.WriteFile(p.r.ObjectPath(ostree.TypeTombstone, o.c), tombstoneOf(o.c), 0o644)
+	return p.r.writeFile(p.r.ObjectPath(ostree.TypeTombstone, o.c), tombstoneOf(o.c))
 }
 
 // tombstoneOf is the content of a tombstone: an a{sv} with the commit's checksum as a string of bytes.

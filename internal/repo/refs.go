@@ -294,11 +294,11 @@ func (r *Repo) setRef(name string, c ostree.Checksum) error {
 
 func (r *Repo) setRefFile(file string, c ostree.Checksum) error {
 	path := filepath.Join(r.path, file)
-	if err := durable.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := r.makeDirs(filepath.Dir(path)); err != nil {
 		return err
 	}
 	removeEmptyDirs(path)
-	return durable.WriteFile(path, []byte(c.String()+"\n"), 0o644)
+	return r.writeFile(path, []byte(c.String()+"\n"))
 }
 
 // removeEmptyDirs makes room for a ref where a folder stands that has no refs any more. What is not empty stays, and
@@ -327,7 +327,7 @@ func (r *Repo) DeleteRef(name string) error {
 	if fi, serr := os.Lstat(path); serr == nil && fi.IsDir() {
 		return fmt.Errorf("delete ref %q: %w", name, ErrNotFound)
 	}
-	err = durable.Remove(path)
+	err = r.removeFile(path)
 	if missing(err) {
 		return fmt.Errorf("delete ref %q: %w", name, ErrNotFound)
 	}

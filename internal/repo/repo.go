@@ -228,6 +228,33 @@ func (r *Repo) Config() *Config { return r.config }
 // the machine may then leave damaged objects and refs.
 func (r *Repo) SyncNothing() { r.set.fsync = false }
 
+// writeFile makes path hold data: a reader sees the old or the new, and it is on disk then, unless core.fsync says that nothing
+// has to be.
+func (r *Repo) writeFile(path string, data []byte) error {
+	if r.set.fsync {
+		return durable.WriteFile(path, data, 0o644)
+	}
+	return durable.WriteFileNoSync(path, data, 0o644)
+}
+
+// removeFile deletes a file, as writeFile writes one.
+//
+//	errors  fs.ErrNotExist if there is none
+func (r *Repo) removeFile(path string) error {
+	if r.set.fsync {
+		return durable.Remove(path)
+	}
+	return durable.RemoveNoSync(path)
+}
+
+// makeDirs makes a folder and those above it, likewise.
+func (r *Repo) makeDirs(path string) error {
+	if r.set.fsync {
+		return durable.MkdirAll(path, 0o755)
+	}
+	return os.MkdirAll(path, 0o755)
+}
+
 // SyncEachObject makes this Repo bring each object to disk when it is written, as core.per-object-fsync=true does: slower, but
 // others on the file system do not wait for one large sync.
 func (r *Repo) SyncEachObject() { r.set.perObjectFsync = true }

@@ -64,5 +64,5 @@ func (r *Repo) SummarySigned() bool {
 
 // WriteSummarySignatures writes what stands beside the summary.
 func (r *Repo) WriteSummarySignatures(d gvariant.Dict) error {
-	return durable.WriteFile(filepath.Join(r.path, "summary.sig"), d.Encode(), 0o644)
+	return r.writeFile(filepath.Join(r.path, "summary.sig"), d.Encode())
 }

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 
-	"grove/internal/durable"
 	"grove/internal/gvariant"
 	"grove/internal/ostree"
 	"grove/internal/trust"
@@ -61,10 +60,10 @@ func (r *Repo) writeSummary(ctx context.Context, o SummaryOptions) error {
 		return err
 	}
 	// a client must not see the new summary with the old signatures: better none
-	if err := durable.Remove(filepath.Join(r.path, "summary.sig")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := r.removeFile(filepath.Join(r.path, "summary.sig")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := durable.WriteFile(filepath.Join(r.path, "summary"), data, 0o644); err != nil {
+	if err := r.writeFile(filepath.Join(r.path, "summary"), data); err != nil {
 		return err
 	}
 	if len(sig) == 0 {
