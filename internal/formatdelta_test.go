@@ -3,7 +3,12 @@
 package internal_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/ed25519"
+	"encoding/base64"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +16,8 @@ import (
 
 	"grove/internal/delta"
 	"grove/internal/ostree"
+	"grove/internal/sign"
+	"grove/internal/trust"
 )
 
 func le(n byte) string { return b(n) + zeros(7) } // 64 bits, little-endian
@@ -71,6 +78,37 @@ func deltaExample(before ostree.Commit) (part, superblock []byteRun, after ostre
 		byteRun{zeros((8 - partsEnd%8) % 8), "padding; no fallbacks, so no bytes"},
 		byteRun{le16(partsEnd, commitEnd, commitEnd, 104, 72, 29), "ends of parts, prerequisites, commit, to, from, metadata"})
 	return part, superblock, after
+}
+
+// The signed form of the superblock on the page is what a key vouches for, and what is delivered with it changed is not.
+func TestFormatPageSignedDelta(t *testing.T) {
+	r, before := sampleRepo(t)
+	part, superblock, after := deltaExample(before)
+	body, seed := joined(superblock), bytes.Repeat([]byte{7}, 32)
+	signature, err := sign.SignEd25519(seed, []byte(body))
+	ok(t, err)
+	const key = "ostree.sign.ed25519"
+	end := 8 + len(body)
+	head := []byteRun{{"OSTSGNDT", "the magic number, of type t"}, {body[:16], "the superblock: the bytes above"}}
+	tail := []byteRun{{zeros((8 - end%8) % 8), "padding, up to a multiple of 8"}, {key + "\x00", "signatures[0]: key"}, {zeros(4), "padding"},
+		{string(signature), "value[0]: the signature over the superblock's bytes"}, {b(64), "end of value[0]"}, {b(0) + "aay", "the value's type"},
+		{b(byte(len(key) + 1)), "end of the key"}, {b(94), "end of signatures[0]"}, {le16(end), "end of the superblock; the signatures come last and need none"}}
+	file := joined(head) + body[16:] + joined(tail)
+
+	policy, err := trust.Ed25519FromKeys(base64.StdEncoding.EncodeToString(ed25519.NewKeyFromSeed(seed).Public().(ed25519.PublicKey)))
+	ok(t, err)
+	dir := t.TempDir()
+	ok(t, os.WriteFile(filepath.Join(dir, "0"), []byte(joined(part)), 0o644))
+	ctx := context.Background()
+	for name, data := range map[string]string{"changed": strings.Replace(file, be(1e9+1), be(1e9+2), 1), "as it is": file} {
+		ok(t, os.WriteFile(filepath.Join(dir, "superblock"), []byte(data), 0o644))
+		got, err := delta.Apply(ctx, r, dir, delta.ApplyOptions{Policy: policy})
+		if data == file && (err != nil || got != after.Checksum()) || data != file && !errors.Is(err, sign.ErrUntrusted) {
+			t.Errorf("%s: %s, %v; want %s or that nobody vouches for it", name, got, err, after.Checksum())
+		}
+	}
+	left := fmt.Sprintf("... %d bytes more of it\n", len(body)-16)
+	onPage(t, "delta-signed", hexLines(head)+left+hexLines(tail))
 }
 
 // The delta on the page is one: it is read, and applied to the sample tree makes the commit.
