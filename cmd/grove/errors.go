@@ -185,6 +185,8 @@ func hints(err error) []string {
 		return []string{"`grove status NAME` shows a guest's deployments"}
 	case errors.As(err, &noGuest):
 		return []string{"`grove list` shows the guests of this state root"}
+	case errors.Is(err, guest.ErrNoSources):
+		return []string{"put a .repo file into its /etc/yum.repos.d or the state root's repos.d, or say --repo-file FILE"}
 	case errors.As(err, &unknown):
 		return []string{"`grove search " + cmp.Or(inGuest(err), "NAME") + " WORD` looks through the guest's sources"}
 	case errors.As(err, &script) && os.Getuid() != 0:

@@ -37,7 +37,7 @@ func (a *app) mirrorAdd() *cobra.Command {
 All its refs, or those named. What is mirrored is verified as a pull is. Nothing is fetched yet: mirror update does that.`, cobra.MinimumNArgs(3),
 		func(_ *cobra.Command, args []string) error {
 			if !o.vouched() {
-				return usage("mirror %s: say --gpg-key FILE, or --no-gpg-verify to accept unsigned commits", args[1])
+				return usage("mirror %s: say --gpg-key FILE or --sign-verify KEY, or --no-gpg-verify to accept unsigned commits", args[1])
 			}
 			remote, err := o.remote(args[1:])
 			if err != nil {

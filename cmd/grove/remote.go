@@ -61,7 +61,7 @@ by one that the host trusts for all remotes, or, with --sign-verify, by an ed255
 			return err
 		}
 		if v.ask && !o.vouched() {
-			return usage("remote %s: say --gpg-key FILE, or --no-gpg-verify to accept unsigned commits", args[0])
+			return usage("remote %s: say --gpg-key FILE or --sign-verify KEY, or --no-gpg-verify to accept unsigned commits", args[0])
 		}
 		r, err := v.open()
 		if err != nil {

@@ -18,6 +18,7 @@ import (
 	"grove/internal/ostree"
 	"grove/internal/repo"
 	"grove/internal/rpm"
+	"grove/internal/solve"
 	"grove/internal/tree"
 )
 
@@ -351,7 +352,11 @@ func (e Env) compose(ctx context.Context, g *deploy.Guest, cur *deploy.Deploymen
 			return compose.Result{}, err
 		}
 		o.Sources, o.ReadKey = set.list, set.readKey
-		return compose.Run(ctx, m, o)
+		res, err := compose.Run(ctx, m, o)
+		if unknown := (*solve.Unknown)(nil); errors.As(err, &unknown) && !set.enabled(m) {
+			err = fmt.Errorf("%w: %w", ErrNoSources, err)
+		}
+		return res, err
 	}
 	return e.bare(ctx, cur, in.options.sameIntent(cur, m), o)
 }

@@ -126,6 +126,9 @@ func (e Env) sourcesOf(ctx context.Context, name string) (out loaded, err error)
 	if err != nil {
 		return out, err
 	}
+	if !set.enabled(m) {
+		return out, fmt.Errorf("guest %s: %w", name, ErrNoSources)
+	}
 	for _, s := range set.list {
 		if !s.Enabled {
 			continue

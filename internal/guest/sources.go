@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"path"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -212,6 +213,14 @@ func RepoDir(g *deploy.Guest) string { return filepath.Join(g.Dir(), "repos.d") 
 type sourceSet struct {
 	list    []rpmmd.Source
 	readKey func(url string) ([]byte, error)
+}
+
+// ErrNoSources says that a guest has nothing where packages could come from.
+var ErrNoSources = errors.New("the guest has no source of packages")
+
+// enabled tells whether packages can come from anywhere.
+func (s sourceSet) enabled(m manifest.Manifest) bool {
+	return slices.ContainsFunc(s.list, func(src rpmmd.Source) bool { return src.Enabled || slices.Contains(m.Repos, src.ID) })
 }
 
 // sources are the target's own and those given to the guest from outside; the latter win over a source of
