@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,7 +45,7 @@ var plainOutputs = []string{"inherit", "null", "journal"}
 func carry(key, value string) (out, reason string) {
 	switch {
 	case strings.HasPrefix(key, "Exec"):
-		return withinLimits(value), ""
+		return withinLimits(value)
 	case key == "StandardOutput" || key == "StandardError":
 		if !slices.Contains(plainOutputs, value) {
 			return "", "it is opened outside the guest's tree; the journal takes its place"
@@ -59,13 +60,70 @@ func carry(key, value string) (out, reason string) {
 	return value, ""
 }
 
-// withinLimits takes the + off a command, with which it would run without any of the limits.
-func withinLimits(command string) string {
-	n := 0
-	for n < len(command) && strings.IndexByte("@-:+!|", command[n]) >= 0 {
-		n++
+// prefixes are what may stand before a command's path.
+//
+//	source  systemd man/systemd.service.xml, "Special executable prefixes"
+const prefixes = "@-:+!|"
+
+// withinLimits takes the + off the commands of a line, with which they would run without any of the limits. systemd
+// looks for it behind quotes and escapes, and again after each lone semicolon; what hides one there is left out.
+//
+//	source  systemd src/core/load-fragment.c, config_parse_exec
+func withinLimits(line string) (out, reason string) {
+	var b strings.Builder
+	for program := true; line != ""; {
+		blank := len(line) - len(strings.TrimLeft(line, " \t"))
+		word := line[blank:]
+		word = word[:wordEnd(word)]
+		b.WriteString(line[:blank])
+		line = line[blank+len(word):]
+		switch {
+		case !program:
+			program = word == ";"
+		case word == ";":
+			return "", "a semicolon stands where a program is wanted"
+		default:
+			plain := strings.NewReplacer(`"`, "", "'", "").Replace(word)
+			n := len(plain) - len(strings.TrimLeft(plain, prefixes))
+			if strings.Contains(word, `\`) || plain != word && strings.Contains(plain[:n], "+") {
+				return "", "its program is written so that it could ask for rights beyond these limits"
+			}
+			if plain == word {
+				word = strings.ReplaceAll(word[:n], "+", "") + word[n:]
+			}
+			program = false
+		}
+		b.WriteString(word)
 	}
-	return strings.ReplaceAll(command[:n], "+", "") + command[n:]
+	return b.String(), ""
+}
+
+// wordEnd is where the first word of a line ends: at a blank that is neither quoted nor escaped.
+//
+//	source  systemd src/basic/extract-word.c
+func wordEnd(line string) int {
+	quote := byte(0)
+	for i := 0; i < len(line); i++ {
+		switch c := line[i]; {
+		case c == '\\':
+			i++
+		case quote != 0:
+			if c == quote {
+				quote = 0
+			}
+		case c == '"' || c == '\'':
+			quote = c
+		case c == ' ' || c == '\t':
+			return i
+		}
+	}
+	return len(line)
+}
+
+// plainDir tells whether a name of RuntimeDirectory= and the like is one folder below its place and nothing else: a
+// colon makes links at places of the host's choosing, and escapes or specifiers could be one.
+func plainDir(name string) bool {
+	return filepath.IsLocal(name) && strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.@+/-") == ""
 }
 
 // serviceCaps are the capabilities that a package's unit may ask for. All others lead out of the guest's tree: by

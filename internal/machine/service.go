@@ -309,12 +309,12 @@ func (w *serviceWriter) service() error {
 				w.line("# Type=dbus: it has no name on the host's bus.")
 				v = "exec"
 			}
-			v, reason := carry(key, v)
+			v, reason := carry(key, w.specifiers(v))
 			if reason != "" {
 				w.leaveOut(key, reason)
 				continue
 			}
-			w.line("%s=%s", key, w.specifiers(v))
+			w.line("%s=%s", key, v)
 		}
 	}
 	if pid := w.u.one("Service", "PIDFile"); pid != "" {
@@ -404,17 +404,13 @@ func (w *serviceWriter) mounts() {
 	w.line("# A /run that goes with the service.\nBindPaths=/run/%s:/run", w.runDir())
 	dirs := []string{w.runDir()}
 	mode := "0755"
-	for _, v := range w.u.all("Service", "RuntimeDirectory") {
-		for _, name := range strings.Fields(w.specifiers(v)) {
-			dirs = append(dirs, w.runDir()+"/"+name)
-		}
+	var inside []string
+	for _, name := range w.dirNames("RuntimeDirectory") {
+		dirs = append(dirs, w.runDir()+"/"+name)
+		inside = append(inside, "/run/"+name)
 	}
 	w.line("RuntimeDirectory=%s\nRuntimeDirectoryMode=%s", strings.Join(dirs, " "), mode)
-	if v := w.u.all("Service", "RuntimeDirectory"); len(v) > 0 {
-		var inside []string
-		for _, name := range strings.Fields(w.specifiers(strings.Join(v, " "))) {
-			inside = append(inside, "/run/"+name)
-		}
+	if len(inside) > 0 {
 		w.line("Environment=RUNTIME_DIRECTORY=%s", strings.Join(inside, ":"))
 	}
 	w.line("# Logs go to the host's journal.\nBindReadOnlyPaths=-/run/systemd/journal:/run/systemd/journal -/dev/log")
@@ -425,6 +421,25 @@ func (w *serviceWriter) mounts() {
 		return
 	}
 	w.line("ReadWritePaths=+/var +/run")
+}
+
+// dirNames are the folders that a setting like RuntimeDirectory= names, without the links to them.
+func (w *serviceWriter) dirNames(key string) []string {
+	var out []string
+	for _, v := range w.u.all("Service", key) {
+		for _, name := range strings.Fields(w.specifiers(v)) {
+			name, _, linked := strings.Cut(name, ":")
+			if !plainDir(name) {
+				w.note("%s=%s: not a plain name of a folder, and left out", key, name)
+				continue
+			}
+			if linked {
+				w.note("%s=%s: the link to it is not made", key, name)
+			}
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 func (w *serviceWriter) binds() error {
@@ -452,13 +467,10 @@ func (w *serviceWriter) directories() {
 			}
 		}
 		var inside []string
-		for _, v := range w.u.all("Service", d.key) {
-			for _, name := range strings.Fields(w.specifiers(v)) {
-				name, _, _ = strings.Cut(name, ":")
-				clean := path.Join("/", name)
-				w.state = append(w.state, StateDir{Path: d.below + clean, UID: w.uid, GID: w.gid, Mode: fs.FileMode(mode)})
-				inside = append(inside, "/var/"+d.below+clean)
-			}
+		for _, name := range w.dirNames(d.key) {
+			clean := path.Join("/", name)
+			w.state = append(w.state, StateDir{Path: d.below + clean, UID: w.uid, GID: w.gid, Mode: fs.FileMode(mode)})
+			inside = append(inside, "/var/"+d.below+clean)
 		}
 		if len(inside) > 0 {
 			w.line("# Made in the guest's /var when this unit was written.\nEnvironment=%s=%s", environmentOf[d.key], strings.Join(inside, ":"))
