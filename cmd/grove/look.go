@@ -78,12 +78,12 @@ func (a *app) printAdvisories(list []guest.Advisory) {
 // printEtc names what the merge of /etc met; what was changed here and is as before is only counted.
 func (a *app) printEtc(r guest.EtcReport) {
 	for _, side := range []struct {
-		paths []string
-		what  string
-	}{{r.Taken, "the new default"}, {r.Gone, "gone with the default"}} {
+		paths      []string
+		what, more string
+	}{{r.Taken, "the new default", "new defaults"}, {r.Gone, "gone with the default", "gone with their defaults"}} {
 		for i, p := range side.paths {
-			if i == maxShown {
-				a.printf("  /etc: and %d more\n", len(side.paths)-i)
+			if i == etcShown && len(side.paths) > i+1 {
+				a.printf("  /etc: %d more %s (--json names them)\n", len(side.paths)-i, side.more)
 				break
 			}
 			a.printf("  /etc/%s: %s\n", p, side.what)
@@ -115,6 +115,9 @@ func (a *app) printPackages(d guest.PackageDiff) {
 		a.printf("  v %s %s -> %s\n", p.Name, p.From, p.To)
 	}
 }
+
+// etcShown is how many files of /etc that nobody had changed are named of each sort.
+const etcShown = 10
 
 // maxShown is how many added packages are listed one by one: a new guest has hundreds.
 const maxShown = 60
