@@ -39,7 +39,7 @@ All its refs, or those named. What is mirrored is verified as a pull is. Nothing
 			if !o.vouched() {
 				return usage("mirror %s: say --gpg-key FILE or --sign-verify KEY, or --no-gpg-verify to accept unsigned commits", args[1])
 			}
-			remote, err := o.remote(args[1:])
+			remote, err := o.remote(args[1:], true)
 			if err != nil {
 				return err
 			}

@@ -49,14 +49,14 @@ func (v *remoteVerbs) add() *cobra.Command {
 	long := `
 URL is http://, https:// or file://, of an OSTree repository; with mirrorlist= or metalink= before it, of a list of such. The
 branches are what a pull brings that names none. Commits must be signed by a key that --gpg-import or remote gpg-import gives,
-by one that the host trusts for all remotes, or, with --sign-verify, by an ed25519 key.`
+by one that the host trusts for all remotes, and, with --sign-verify, by an ed25519 key.`
 	if v.ask {
 		use += " --gpg-key FILE | --sign-verify KEY | --no-gpg-verify"
-		long = strings.Replace(long, "--gpg-import or remote gpg-import gives", "--gpg-key gives", 1) + `
---no-gpg-verify accepts them unsigned.`
+		long = strings.NewReplacer("--gpg-import or remote gpg-import gives", "--gpg-key gives", "and, with --sign-verify, by", "or, with --sign-verify, by").Replace(long) + `
+With --gpg-key and --sign-verify they must bear both. --no-gpg-verify alone accepts them unsigned.`
 	}
 	cmd := verb(use, "add a remote", long, cobra.MinimumNArgs(1), func(_ *cobra.Command, args []string) error {
-		remote, err := o.remote(args)
+		remote, err := o.remote(args, v.ask)
 		if err != nil {
 			return err
 		}
@@ -98,9 +98,11 @@ func (o *remoteFlags) add(cmd *cobra.Command) {
 	f.StringVar(&o.backend, "custom-backend", "", "another program pulls from it; pulls here are refused")
 }
 
-// remote makes a remote of the arguments and options.
-func (o *remoteFlags) remote(args []string) (repo.Remote, error) {
-	r := repo.Remote{Name: args[0], ContentURL: o.content, CollectionID: o.collection, GPGVerify: !o.noGPG && !o.noSign, Options: map[string]string{}}
+// remote makes a remote of the arguments and options. With one, an ed25519 key that vouches is enough; else OpenPGP is asked for
+// besides, as ostree does it.
+func (o *remoteFlags) remote(args []string, one bool) (repo.Remote, error) {
+	gpg := !o.noGPG && !o.noSign && !(one && len(o.signVerify) > 0 && len(o.keys) == 0)
+	r := repo.Remote{Name: args[0], ContentURL: o.content, CollectionID: o.collection, GPGVerify: gpg, Options: map[string]string{}}
 	if len(args) < 2 && o.backend == "" {
 		return r, usage("remote add: say NAME and URL")
 	}

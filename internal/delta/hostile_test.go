@@ -121,6 +121,8 @@ func TestEachStepOfWritingFailing(t *testing.T) {
 	defer durable.SetHook(nil)
 	w := tinyWorld(t)
 	ok(t, w.r.Config().Set("core", "fsync", "true"))
+	ok(t, w.r.Config().Save())
+	w.r = open(t, w.r.Path())
 	n := ostree.DeltaName{From: w.before, To: w.after}
 	generate(t, w, n, delta.GenerateOptions{MinFallbackBytes: -1})
 	before, err := w.r.DeltaDigest(n)
