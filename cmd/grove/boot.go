@@ -283,8 +283,8 @@ func (a *app) mount() *cobra.Command {
 	var deployment int
 	cmd := verb("mount NAME [DIR]", "mount a guest's tree on a folder", `
 The tree is sealed: nobody can write to it. Its /etc and the guest's /var are mounted in it and can be written. What an
-earlier grove mount left on DIR goes away first. Without DIR it is `+machine.MountPlace+`NAME, which is printed. The deployment is
-kept until grove umount NAME, or DIR.
+earlier grove mount left on DIR goes away first. Without DIR it is `+machine.MountPlace+`NAME, where only root gets to, and which is
+printed. Whoever may enter DIR can start the guest's programs with set-id bits. The deployment is kept until grove umount NAME, or DIR.
 
     grove mount mail /mnt
     ls $(grove mount mail)/usr ; grove umount mail`, cobra.RangeArgs(1, 2), func(_ *cobra.Command, args []string) error {

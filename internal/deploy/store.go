@@ -40,10 +40,8 @@ func Open(root string, o Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{root: root, o: o}
-	for _, d := range []string{root, s.guestsDir(), s.CacheDir()} {
-		if err := durable.MkdirAll(d, 0o755); err != nil {
-			return nil, fmt.Errorf("open state root %s: %w", root, err)
-		}
+	if err := s.makeDirs(); err != nil {
+		return nil, fmt.Errorf("open state root %s: %w", root, err)
 	}
 	if err := s.openRepo(); err != nil {
 		return nil, fmt.Errorf("open state root %s: %w", root, err)
@@ -67,9 +65,24 @@ func Open(root string, o Options) (*Store, error) {
 	return s, nil
 }
 
+// makeDirs makes what is missing of the state root's folders. Nobody else may enter them: a guest's tree has programs with
+// set-id bits, and its root can make more in /var, that would be this host's root's for whoever starts them from outside.
+// A state root that is there keeps its rights; what is made in it is closed all the same.
+func (s *Store) makeDirs() error {
+	if err := durable.MkdirAll(filepath.Dir(s.root), 0o755); err != nil {
+		return err
+	}
+	for _, d := range []string{s.root, s.guestsDir(), s.CacheDir(), s.repoDir()} {
+		if err := durable.MkdirAll(d, 0o700); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // openRepo opens the repo in whatever mode it has, or makes it. The host's remotes are its remotes too.
 func (s *Store) openRepo() (err error) {
-	path := filepath.Join(s.root, "repo")
+	path := s.repoDir()
 	s.repo, err = repo.Open(path)
 	if errors.Is(err, repo.ErrNotFound) {
 		mode := repo.BareUser
@@ -93,6 +106,8 @@ func (s *Store) Root() string { return s.root }
 
 // CacheDir holds what may be deleted at any time.
 func (s *Store) CacheDir() string { return filepath.Join(s.root, "cache") }
+
+func (s *Store) repoDir() string { return filepath.Join(s.root, "repo") }
 
 func (s *Store) guestsDir() string { return filepath.Join(s.root, "guests") }
 

@@ -87,7 +87,7 @@ func (s *Store) Base(ctx context.Context, t Tree) (File, error) {
 	if f, _, ok := s.known(image, note); ok {
 		return f, nil
 	}
-	if err := durable.MkdirAll(s.dir, 0o755); err != nil {
+	if err := durable.MkdirAll(s.dir, 0o700); err != nil {
 		return File{}, err
 	}
 	f := File{Path: image, Sealed: s.seal}

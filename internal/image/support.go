@@ -57,7 +57,7 @@ func (s *Store) trial() ability {
 	if os.Geteuid() != 0 {
 		return ability{mount: fmt.Errorf("mount images: %w", sandbox.ErrNotPermitted)}
 	}
-	if err := durable.MkdirAll(s.dir, 0o755); err != nil {
+	if err := durable.MkdirAll(s.dir, 0o700); err != nil {
 		return ability{mount: err}
 	}
 	dir, err := os.MkdirTemp(s.dir, trialPrefix)
@@ -143,7 +143,7 @@ func (s *Store) CheckCommit(ctx context.Context, c ostree.Checksum) error {
 	if v.Type() != "ay" || !bytes.Equal(v.Bytes(), got[:]) {
 		return fmt.Errorf("commit %s: its image has digest %x, %s says otherwise: %w", c, got, composefs.KeyDigest, ostree.ErrCorrupt)
 	}
-	if err := durable.MkdirAll(s.dir, 0o755); err != nil {
+	if err := durable.MkdirAll(s.dir, 0o700); err != nil {
 		return err
 	}
 	return durable.WriteFile(note, nil, 0o644)

@@ -181,13 +181,19 @@ func (g Guest) tree(at, empty string) sandbox.HostMount {
 	return sandbox.HostMount{Source: g.Root, At: at, ReadOnly: true, Sealed: empty, Name: g.Label}
 }
 
-// MountTree mounts the guest's tree at dir for everybody on this host to see: sealed, with its /etc and the guest's /var.
+// MountTree mounts the guest's tree at dir for all processes of this host: sealed, with its /etc and the guest's /var. Below
+// MountPlace only root gets there: the tree has programs with set-id bits, and its root can make more.
 // What is mounted there by an earlier call goes away first; what others mounted there is left alone. dir is made where it is
 // missing.
 //
 //	errors  sandbox.ErrNotPermitted; dir is no empty directory
 func MountTree(g Guest, guestDir, dir string) error {
 	at := MountDirOf(guestDir)
+	if strings.HasPrefix(dir, MountPlace) {
+		if err := os.Mkdir(filepath.Clean(MountPlace), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("mount %s: %w", g.Name, err)
+		}
+	}
 	for _, d := range []string{dir, at.Empty} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return fmt.Errorf("mount %s: %w", g.Name, err)
