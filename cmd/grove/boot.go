@@ -41,8 +41,8 @@ running one; the next boot takes it. ARGs go to systemd-nspawn. Nothing of the m
 		}
 		b.Bare = !machine.HasSystemd()
 		b.Stdin = a.stdin
-		b.Stdout, _ = a.stdout.(*os.File)
-		b.Stderr, _ = a.stderr.(*os.File)
+		b.Stdout = fileOf(a.stdout)
+		b.Stderr = fileOf(a.stderr)
 		code, err := guest.Boot(cmd.Context(), e, args[0], deployment, b)
 		if errors.Is(err, guest.ErrNoInit) {
 			err = hintedError{err, "`grove install " + args[0] + " systemd` brings one; `grove shell " + args[0] + "` needs none"}

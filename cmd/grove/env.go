@@ -129,8 +129,8 @@ func builtins() map[string]sandbox.Builtin {
 
 // progress shows what goes on, on a terminal only.
 func (a *app) progress() func(compose.Event) {
-	f, ok := a.stderr.(*os.File)
-	if a.quiet || a.json || !ok || !term.IsTerminal(int(f.Fd())) {
+	f := fileOf(a.stderr)
+	if a.quiet || a.json || f == nil || !term.IsTerminal(int(f.Fd())) {
 		return nil
 	}
 	var last time.Time
@@ -153,14 +153,14 @@ func (a *app) progress() func(compose.Event) {
 		if len(text) > width-1 {
 			text = text[:width-1]
 		}
-		fmt.Fprintf(a.stderr, "\r\x1b[K%s", text)
+		fmt.Fprintf(f, "\r\x1b[K%s", visible([]byte(text), 0))
 		a.line = true
 	}
 }
 
 func (a *app) clearLine() {
 	if a.line {
-		fmt.Fprint(a.stderr, "\r\x1b[K")
+		fmt.Fprint(fileOf(a.stderr), "\r\x1b[K")
 		a.line = false
 	}
 }

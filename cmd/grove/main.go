@@ -26,7 +26,7 @@ func main() {
 	}
 	failAt(os.Getenv("GROVE_TEST_FAIL_AT"))
 	code := run(os.Args[1:], env{
-		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv,
+		stdin: os.Stdin, stdout: onScreen(os.Stdout), stderr: onScreen(os.Stderr), getenv: os.Getenv,
 	})
 	if file := os.Getenv("GROVE_TEST_STEPS"); file != "" {
 		if err := os.WriteFile(file, []byte(strconv.FormatInt(durable.Steps(), 10)), 0o644); err != nil {

@@ -30,8 +30,8 @@ func (a *app) editMessage(branch, subject, body string) (_, _ string, err error)
 	if err := os.WriteFile(file, []byte(messageTemplate(branch, subject, body)), 0o600); err != nil {
 		return "", "", err
 	}
-	stdout, _ := a.stdout.(*os.File)
-	stderr, _ := a.stderr.(*os.File)
+	stdout := fileOf(a.stdout)
+	stderr := fileOf(a.stderr)
 	code, err := sandbox.RunHost(sandbox.HostCommand{Argv: []string{"/bin/sh", "-c", editor + ` "$1"`, editor, file}, Stdin: a.stdin, Stdout: stdout, Stderr: stderr})
 	if err == nil && code != 0 {
 		err = fmt.Errorf("exit code %d", code)

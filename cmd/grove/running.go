@@ -4,7 +4,6 @@ package main
 
 import (
 	"errors"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -74,8 +73,8 @@ func (a *app) runIn(cmd *cobra.Command, name string, argv []string, f runFlags) 
 	if err != nil {
 		return err
 	}
-	out, _ := a.stdout.(*os.File)
-	errOut, _ := a.stderr.(*os.File)
+	out := fileOf(a.stdout)
+	errOut := fileOf(a.stderr)
 	code, err := guest.Run(cmd.Context(), e, name, f.deployment, machine.Command{
 		Argv: argv, Stdin: a.stdin, Stdout: out, Stderr: errOut, User: f.user, Env: f.env, Bind: f.bind, Chdir: f.chdir,
 		PrivateNetwork: f.privateNetwork, Getenv: a.getenv,
