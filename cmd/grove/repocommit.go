@@ -110,12 +110,7 @@ func (c *commitFlags) prepare(r *repo.Repo) error {
 	if c.rules.Any() {
 		c.o.Filter = c.rules.Filter
 	}
-	if !c.known && !c.o.KnownCanonical {
-		return nil
-	}
-	known, err := r.KnownInodes()
-	c.o.Known = known
-	return err
+	return nil
 }
 
 // setFsync obeys --fsync=POLICY and --disable-fsync.
@@ -152,6 +147,11 @@ func (c *commitFlags) commit(cmd *cobra.Command, a *app, r *repo.Repo) error {
 		return err
 	}
 	defer tx.Abort()
+	if c.known || c.o.KnownCanonical {
+		if c.o.Known, err = tx.KnownInodes(); err != nil {
+			return err
+		}
+	}
 	root, err := c.joined(cmd.Context(), r, tx)
 	if err == nil {
 		err = c.rules.Unmatched()

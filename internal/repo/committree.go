@@ -3,14 +3,10 @@
 package repo
 
 import (
-	"bytes"
 	"context"
-	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -42,7 +38,7 @@ type CommitTreeOptions struct {
 	Xattrs func(path string, st Stat, xs []ostree.Xattr) ([]ostree.Xattr, error)
 	// Filter may change a file's metadata, or leave the file out by returning false.
 	Filter func(path string, st *Stat) bool
-	// Known names the file object that an inode is a hard link to, so that it is not read: see Repo.KnownInodes.
+	// Known names the file object that an inode is a hard link to, so that it is not read: see Tx.KnownInodes.
 	Known func(dev, ino uint64) (ostree.Checksum, bool)
 	// KnownCanonical takes a known file as it is, whatever the other options say of it.
 	KnownCanonical bool
@@ -90,58 +86,6 @@ func (r *Repo) CommitTree(ctx context.Context, tx *Tx, dir string, o CommitTreeO
 		return tree.Root{}, fmt.Errorf("commit tree %s: %w", dir, err)
 	}
 	return root, nil
-}
-
-// KnownInodes returns a function for CommitTreeOptions.Known that knows every file object of a bare repository by its
-// inode. It costs one listing of objects/, and is right as long as no object is added or removed.
-func (r *Repo) KnownInodes() (func(dev, ino uint64) (ostree.Checksum, bool), error) {
-	var st unix.Stat_t
-	if err := unix.Fstat(r.objdir(), &st); err != nil {
-		return nil, err
-	}
-	if r.mode == Archive {
-		return func(uint64, uint64) (ostree.Checksum, bool) { return ostree.Checksum{}, false }, nil
-	}
-	type entry struct {
-		ino uint64
-		c   ostree.Checksum
-	}
-	var lists [256][]entry
-	var g errgroup.Group
-	g.SetLimit(r.workers)
-	for b := range lists {
-		g.Go(func() error {
-			dir := string([]byte{hexDigits[b>>4], hexDigits[b&15]})
-			return eachInode(filepath.Join(r.path, "objects", dir), func(name []byte, ino uint64) {
-				digits, ok := bytes.CutSuffix(name, []byte(".file"))
-				if !ok || len(digits) != 2*len(ostree.Checksum{})-2 {
-					return
-				}
-				e := entry{ino: ino}
-				e.c[0] = byte(b)
-				if _, err := hex.Decode(e.c[1:], digits); err == nil {
-					lists[b] = append(lists[b], e)
-				}
-			})
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return nil, err
-	}
-	n := 0
-	for _, list := range lists {
-		n += len(list)
-	}
-	known := make(map[uint64]ostree.Checksum, n)
-	for _, list := range lists {
-		for _, e := range list {
-			known[e.ino] = e.c
-		}
-	}
-	return func(dev, ino uint64) (ostree.Checksum, bool) {
-		c, ok := known[ino]
-		return c, ok && dev == st.Dev
-	}, nil
 }
 
 type committer struct {
@@ -498,17 +442,4 @@ func (c *committer) xattrs(path string, s Stat, read func() ([]ostree.Xattr, err
 	defer c.mu.Unlock()
 	xs, err := c.o.Xattrs(path, s, xs)
 	return ostree.SortXattrs(xs), err
-}
-
-// eachInode lists a directory with inode numbers, without a stat of each entry.
-func eachInode(path string, f func(name []byte, ino uint64)) error {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if errors.Is(err, unix.ENOENT) {
-		return nil
-	}
-	if err != nil {
-		return &os.PathError{Op: "open", Path: path, Err: err}
-	}
-	defer unix.Close(fd)
-	return eachDirent(fd, make([]byte, direntBytes), func(e dirent) { f(e.name, e.ino) })
 }

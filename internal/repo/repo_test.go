@@ -364,8 +364,15 @@ func TestKnownInodes(t *testing.T) {
 	ok(t, err)
 	dest := filepath.Join(t.TempDir(), "dest")
 	ok(t, r.Checkout(context.Background(), tree.Root{Tree: v.Tree, Meta: v.Meta}, dest, repo.CheckoutOptions{}))
-	known, err := r.KnownInodes()
+	listing, err := r.Begin(context.Background())
 	ok(t, err)
+	defer listing.Abort()
+	known, err := listing.KnownInodes()
+	ok(t, err)
+	ok(t, r.Config().Set("core", "lock-timeout-secs", "0"))
+	if _, err := r.Prune(context.Background(), repo.PruneOptions{}); !errors.Is(err, durable.ErrBusy) {
+		t.Errorf("what is known can be pruned: %v", err)
+	}
 	hits := 0
 	d := commitDir(t, r, dest, "y", repo.CommitTreeOptions{Known: func(dev, ino uint64) (ostree.Checksum, bool) {
 		sum, yes := known(dev, ino)
