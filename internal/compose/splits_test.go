@@ -73,3 +73,30 @@ func TestSplit(t *testing.T) {
 		t.Errorf("with its enemy: %s\n%q", got, res.Warnings)
 	}
 }
+
+// TestKernelUpgrade: a kernel that is asked for by name comes in one version, the newest, where dnf keeps installonly_limit of them; a base's
+// own stays beside it.
+func TestKernelUpgrade(t *testing.T) {
+	w := copse(t)
+	t.Parallel()
+	p := w.place(t)
+	kernel := func(version string) fixture.Spec {
+		return fixture.Spec{Name: "kernel-core", Version: version, Provides: []string{"installonlypkg(kernel)"}}
+	}
+	p.source(t, "one", kernel("1"))
+	m := manifest.Manifest{Packages: []string{"kernel-core"}}
+	before, _ := p.run(t, m, p.onBase(t, "base"))
+	if err := p.repo.SetRef("with-kernel", before.Commit); err != nil {
+		t.Fatal(err)
+	}
+	p.source(t, "two", kernel("2"))
+	o := p.onBase(t, "base")
+	o.Previous, o.Newest = &before.Lock, true
+	if up, _ := p.run(t, m, o); len(up.Layered) != 1 || up.Layered[0].Version != "2" {
+		t.Errorf("upgrade: %v", up.Layered)
+	}
+	beside, tr := p.run(t, manifest.Manifest{Packages: []string{"kernel-core-2"}}, p.onBase(t, "with-kernel"))
+	if got := p.installed(t, tr); len(beside.Layered) != 1 || !strings.Contains(got, "kernel-core-1-1") || !strings.Contains(got, "kernel-core-2-1") {
+		t.Errorf("beside the base's: %s", got)
+	}
+}

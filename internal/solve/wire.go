@@ -126,7 +126,7 @@ func (p Plan) check(req *Request) error {
 
 // Encode writes what Solve needs of a request: no descriptions, and of files those that something asks for.
 func Encode(req Request) []byte {
-	e := encoder{wanted: wantedPaths(&req), globs: PathGlobs(req.Install)}
+	e := encoder{wanted: wantedPaths(&req), globs: PathGlobs(req.Install), b: make([]byte, 0, sizeOf(&req))}
 	e.b = append(e.b, wireMagic...)
 	e.text(req.Arch)
 	for _, flag := range []bool{req.KeepInstalled, req.NoWeak, req.Best, req.Upgrade, req.AllowMissing} {
@@ -158,6 +158,18 @@ func Encode(req Request) []byte {
 	}
 	return e.b
 }
+
+// sizeOf is about how many bytes a request takes.
+func sizeOf(req *Request) int {
+	n := len(req.Installed) + len(req.Local)
+	for _, r := range req.Repos {
+		n += len(r.Packages)
+	}
+	return 4096 + n*packageBytes
+}
+
+// packageBytes is what one of Fedora's packages takes, and some more.
+const packageBytes = 1000
 
 type encoder struct {
 	b      []byte
