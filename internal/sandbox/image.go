@@ -25,6 +25,7 @@ func openImage(image ImageFile, loop bool) (int, error) {
 			return -1, fmt.Errorf("image %s: %w", image.Path, err)
 		}
 	}
+	readAhead(f)
 	if !loop {
 		mfd, err := openErofs(fdPath(int(f.Fd()))) // by descriptor: a value of fsconfig has 255 bytes
 		if err == nil || !errors.Is(err, unix.ENOTBLK) {
@@ -38,6 +39,27 @@ func openImage(image ImageFile, loop bool) (int, error) {
 	defer dev.Close()
 	mfd, err := openErofs(dev.Name())
 	return mfd, named(err, image.Path)
+}
+
+// An image is read ahead by so many bytes at a time, which is what the kernel takes of one request on any disk, and to so
+// many at most: that of 140,000 files has 27 MB.
+const (
+	aheadStep  = 128 << 10
+	aheadBytes = 64 << 20
+)
+
+// readAhead asks for an image to be brought into memory, and does not wait for it: who looks around in a tree reads all over
+// its image, and EROFS reads what it needs of a file page by page.
+func readAhead(f *os.File) {
+	st, err := f.Stat()
+	if err != nil {
+		return
+	}
+	for off := int64(0); off < min(st.Size(), aheadBytes); off += aheadStep {
+		if unix.Fadvise(int(f.Fd()), off, aheadStep, unix.FADV_WILLNEED) != nil {
+			return // a hint, no more
+		}
+	}
 }
 
 func named(err error, path string) error {
