@@ -105,8 +105,10 @@ func isOpen(fd int) bool {
 // launcher is the thread with reduced capabilities that starts every program.
 func (s *supervisor) launcher(caps uint64, last int, ready chan error) {
 	runtime.LockOSThread()
-	_, _ = unix.KeyctlJoinSessionKeyring("") // the caller's keys are not for the container
-	err := dropCaps(caps, last)
+	err := withoutKeys()
+	if err == nil {
+		err = dropCaps(caps, last)
+	}
 	ready <- err
 	if err != nil {
 		return
@@ -265,7 +267,7 @@ func startError(path, dir string, err error) reply {
 	if d, derr := os.Stat(dir); derr != nil || !d.IsDir() {
 		return reply{Err: fmt.Sprintf("enter %s: there is no such folder", dir), Exit: 1}
 	}
-	f, ferr := os.Open(path)
+	f, ferr := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a fifo has nobody wait
 	if ferr == nil {
 		f.Close()
 	}

@@ -15,6 +15,7 @@ func TestMain(m *testing.M) {
 			os.Stdout.WriteString(args[0] + ":" + string(stdin))
 			return len(args)
 		},
+		"keys": keysMain,
 		"exhaust": func([]string, []byte) int {
 			var keep [][]byte
 			for {

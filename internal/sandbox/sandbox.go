@@ -2,8 +2,8 @@
 
 // Package sandbox runs programs of a guest in namespaces of their own.
 //
-// It does not know packages or guests: a caller names a root, mounts, capabilities and what to run. There is no
-// seccomp filter, and no cgroup is made.
+// It does not know packages or guests: a caller names a root, mounts, capabilities and what to run. Of
+// system calls only those for keys are forbidden, and no cgroup is made.
 //
 // It keeps: nothing is mounted where the host sees it; no mount target leads out of the root, whatever symbolic links
 // the root holds; the contained program sees no descriptor of the host but its stdio; when the caller is killed, or its
