@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -84,6 +85,9 @@ func TestGet(t *testing.T) {
 	defer s.Close()
 	dir := t.TempDir()
 	os.WriteFile(filepath.Join(dir, "f %1"), []byte("file"), 0o644)
+	if err := syscall.Mkfifo(filepath.Join(dir, "fifo"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	dead, _ := net.Listen("tcp", "127.0.0.1:0")
 	deadURL := "http://" + dead.Addr().String()
 	dead.Close()
@@ -107,6 +111,7 @@ func TestGet(t *testing.T) {
 		{"file://" + dir + "/f%20%251", "file", ""},
 		{"file://" + dir + "/none", "", "not found"},
 		{"file://" + dir, "", "not a regular file"},
+		{"file://" + dir + "/fifo", "", "not a regular file"},
 		{"file://host/x", "", "names no host"},
 		{"ftp://x/y", "", `scheme "ftp"`},
 		{"http://user:secret@" + strings.TrimPrefix(deadURL, "http://"), "", "user:xxxxx@"},

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // rangeFrom asks for a body from an offset on; the validator is an entity tag or a date for If-Range. Or, at offset 0, for
@@ -91,7 +93,7 @@ func openFile(u *url.URL, from rangeFrom) (*stream, error) {
 	if err != nil {
 		return nil, permanent(err)
 	}
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a fifo has nobody wait
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, permanent(fmt.Errorf("open %s: %w", path, ErrNotFound))
 	}
