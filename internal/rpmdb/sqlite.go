@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
@@ -75,8 +76,40 @@ func open(path, options string) (*sql.DB, *sql.Conn, error) {
 		db.Close()
 		return nil, nil, err
 	}
+	if err := plainSchema(conn); err != nil {
+		return nil, nil, errors.Join(err, conn.Close(), db.Close())
+	}
 	return db, conn, nil
 }
+
+// plainSchema refuses a database that could run a program of its maker's while it is read or changed: with an rpmdb's own
+// tables and indexes, what comes out is no more than what lies in the file.
+//
+//	source  rpm lib/backend/sqlite.c; sqlite.org/lang_createtable.html, lang_createindex.html
+func plainSchema(conn *sql.Conn) error {
+	rows, err := conn.QueryContext(context.Background(), "SELECT type, name, coalesce(sql,'') FROM sqlite_schema")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var kind, name, text string
+		if err := rows.Scan(&kind, &name, &text); err != nil {
+			return err
+		}
+		plain := kind == "table" && !schemaProgram.MatchString(text) || kind == "index" && !schemaCall.MatchString(text)
+		if !plain {
+			return fmt.Errorf("its schema has a %.20s %.40q, which is none of an rpmdb's", kind, name)
+		}
+	}
+	return rows.Err()
+}
+
+// schemaProgram is what a table is written with that computes; schemaCall is an index on more than columns.
+var (
+	schemaProgram = regexp.MustCompile(`(?i)\b(VIRTUAL|AS|CHECK|DEFAULT|COLLATE)\b`)
+	schemaCall    = regexp.MustCompile(`(?is)\bWHERE\b|\bCOLLATE\b|\(.*\(`)
+)
 
 func allBlobs(conn *sql.Conn) ([]blob, error) {
 	rows, err := conn.QueryContext(context.Background(), "SELECT hnum, blob FROM 'Packages' ORDER BY hnum")
