@@ -230,10 +230,10 @@ func TestStepsStop(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 	defer cancel()
-	began := time.Now()
-	err = sandbox.Steps(ctx, overlaySpec(t, root), []sandbox.Step{sh("sleep 100")}, func(sandbox.Result) error { return nil })
-	if !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > 5*time.Second {
-		t.Errorf("got %v after %v", err, time.Since(began))
+	// a day: who waited for it would not see the end of this test
+	err = sandbox.Steps(ctx, overlaySpec(t, root), []sandbox.Step{sh("sleep 86400")}, func(sandbox.Result) error { return nil })
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
 	}
 }
 
