@@ -44,6 +44,9 @@ running one; the next boot takes it. ARGs go to systemd-nspawn. Nothing of the m
 		b.Stdout = fileOf(a.stdout)
 		b.Stderr = fileOf(a.stderr)
 		code, err := guest.Boot(cmd.Context(), e, args[0], deployment, b)
+		if errors.Is(err, machine.ErrBooted) {
+			err = hintedError{err, "poweroff inside ends it; `grove shell " + args[0] + "` runs beside it, with the same /etc and /var"}
+		}
 		if errors.Is(err, guest.ErrNoInit) {
 			err = hintedError{err, "`grove install " + args[0] + " systemd` brings one; `grove shell " + args[0] + "` needs none"}
 		}

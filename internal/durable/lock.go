@@ -21,6 +21,9 @@ const lockPoll = 100 * time.Millisecond
 // Lock is a held lock on a file; it ends with Release or with the process.
 type Lock struct{ f *os.File }
 
+// File is what holds the lock: a child process that is given it holds the lock too, until it ends.
+func (l *Lock) File() *os.File { return l.f }
+
 // Acquire locks the file path, making it if it is missing, exclusively or shared.
 //
 // The lock is an open file description lock on the whole file, where the kernel has them, else flock: exactly what

@@ -115,10 +115,16 @@ func HasSystemd() bool {
 	return err == nil && st.IsDir()
 }
 
+// bootLock is the file, in the guest's folder, that is locked as long as the guest is booted.
+const bootLock = "mnt/.booted"
+
+// ErrBooted says that a guest is booted already, whatever deployment of it.
+var ErrBooted = errors.New("it is booted already")
+
 // RunBoot boots the guest and waits until it is off. The tree is mounted in a namespace of its own and is held
 // against gc as long as it runs.
 //
-//	errors  sandbox.ErrNoProgram, sandbox.ErrNotPermitted; durable.ErrBusy while the deployment is being removed
+//	errors  ErrBooted; sandbox.ErrNoProgram, sandbox.ErrNotPermitted; durable.ErrBusy while the deployment is being removed
 func RunBoot(ctx context.Context, g Guest, guestDir string, b Boot) (int, error) {
 	at := MountDirOf(guestDir)
 	for _, dir := range []string{at.Root, at.Etc, at.Empty} {
@@ -147,12 +153,21 @@ func RunBoot(ctx context.Context, g Guest, guestDir string, b Boot) (int, error)
 		}
 		defer lock.Release()
 	}
+	// Two systems that write to one /var would ruin it.
+	once, err := durable.Acquire(ctx, filepath.Join(guestDir, bootLock), true, 0)
+	if errors.Is(err, durable.ErrBusy) {
+		return 127, fmt.Errorf("boot %s: %w", g.Name, ErrBooted)
+	}
+	if err != nil {
+		return 127, fmt.Errorf("boot %s: %w", g.Name, err)
+	}
+	defer once.Release()
 	tree := g.tree(at.Root, at.Empty)
 	if b.PrivateUsers && g.Image == nil {
 		tree.Sealed = "" // an overlay cannot map ids; and in a user namespace nobody can take a mount's read-only flag away
 	}
 	code, err := sandbox.RunHost(sandbox.HostCommand{
-		Argv: argv, Stdin: b.Stdin, Stdout: b.Stdout, Stderr: b.Stderr,
+		Argv: argv, Stdin: b.Stdin, Stdout: b.Stdout, Stderr: b.Stderr, Hold: once.File(),
 		Mounts: []sandbox.HostMount{
 			{Source: filepath.Join(g.Root, "etc"), At: at.Etc},
 			tree,

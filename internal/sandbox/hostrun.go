@@ -41,6 +41,10 @@ type HostCommand struct {
 	Stdin  *os.File // nil = /dev/null
 	Stdout *os.File
 	Stderr *os.File
+	// Patience is how long the program may take to end, where the caller was killed, until it is told again, and then killed;
+	// 0 = 10 seconds. With Mounts only.
+	Patience time.Duration
+	Hold     *os.File // with Mounts: kept open as long as the program runs, also where the caller is killed; nil = nothing
 }
 
 // ErrNoProgram says that the host has no such program.
@@ -48,7 +52,8 @@ var ErrNoProgram = errors.New("not installed on this host")
 
 // RunHost runs a program of the host until it ends and returns its exit code, 128+N when signal N ended it. With
 // Mounts it runs in a mount namespace of its own that has these besides what the host has; nothing of them is left
-// behind, however it ends. SIGINT, SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 are passed on.
+// behind, however it ends. SIGINT, SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 are passed on. Where the caller is killed, the program
+// is told to end (SIGTERM), and again, and at last killed.
 //
 //	errors  ErrNoProgram, ErrNotPermitted
 func RunHost(c HostCommand) (int, error) {
@@ -59,11 +64,14 @@ func RunHost(c HostCommand) (int, error) {
 	cmd := &exec.Cmd{Path: path, Args: c.Argv, Env: append(os.Environ(), c.Env...),
 		SysProcAttr: &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}}
 	if len(c.Mounts) > 0 {
-		done, err := withMounts(cmd, c.Mounts)
+		done, err := withMounts(cmd, c.Mounts, cmp.Or(c.Patience, watchPatience))
 		if err != nil {
 			return 127, err
 		}
 		defer done()
+		if c.Hold != nil {
+			cmd.ExtraFiles = append(cmd.ExtraFiles, c.Hold)
+		}
 	}
 	// Off a terminal the program gets a process group of its own: what is sent to ours reaches it once, from us.
 	cmd.SysProcAttr.Setpgid = !isTerminal(c.Stdin)
@@ -100,10 +108,10 @@ func RunHost(c HostCommand) (int, error) {
 }
 
 // withMounts makes a command start in a mount namespace of its own that has mounts besides what the host has. done is
-// called when it has ended.
-func withMounts(cmd *exec.Cmd, mounts []HostMount) (done func(), err error) {
+// called when it has ended. With patience somebody stays beside it who ends it where the caller is killed.
+func withMounts(cmd *exec.Cmd, mounts []HostMount, patience time.Duration) (done func(), err error) {
 	var wire bytes.Buffer
-	if err := gob.NewEncoder(&wire).Encode(hostRequest{Path: cmd.Path, Argv: cmd.Args, Mounts: mounts}); err != nil {
+	if err := gob.NewEncoder(&wire).Encode(hostRequest{Path: cmd.Path, Argv: cmd.Args, Mounts: mounts, Patience: patience}); err != nil {
 		return nil, err
 	}
 	r, w, err := os.Pipe()
@@ -136,9 +144,10 @@ func exitCode(err error) (int, error) {
 
 // hostRequest goes to the child that mounts and then becomes the program.
 type hostRequest struct {
-	Path   string
-	Argv   []string
-	Mounts []HostMount
+	Path     string
+	Argv     []string
+	Mounts   []HostMount
+	Patience time.Duration // 0 = nobody watches
 }
 
 // hostMain makes the mounts in the namespace of this process, which no other process has yet, and becomes the program.
@@ -151,7 +160,12 @@ func hostMain() int {
 		// The kernel's "/" is private here since the process was made: nothing of this gets out.
 		err = MountHost(r.Mounts)
 	}
-	if err == nil {
+	if err == nil && r.Patience > 0 {
+		var code int
+		if code, err = watch(r); err == nil {
+			return code
+		}
+	} else if err == nil {
 		err = unix.Exec(r.Path, r.Argv, os.Environ())
 	}
 	fmt.Fprintf(os.Stderr, "grove: %s: %v\n", r.Argv[0], err)
@@ -266,7 +280,7 @@ func HostToolIn(ctx context.Context, mounts []HostMount, stdin io.Reader, argv .
 	cmd := exec.CommandContext(ctx, path, argv[1:]...)
 	cmd.Stdin, cmd.Stderr = stdin, noise
 	if len(mounts) > 0 {
-		done, err := withMounts(cmd, mounts)
+		done, err := withMounts(cmd, mounts, 0)
 		if err != nil {
 			return nil, err
 		}

@@ -5,6 +5,7 @@ package sandbox_test
 import (
 	"os"
 	"testing"
+	"time"
 
 	"grove/internal/sandbox"
 )
@@ -16,6 +17,11 @@ func TestMain(m *testing.M) {
 			return len(args)
 		},
 		"keys": keysMain,
+		"front": func(args []string, _ []byte) int {
+			code, _ := sandbox.RunHost(sandbox.HostCommand{Argv: args[1:], Patience: 200 * time.Millisecond,
+				Mounts: []sandbox.HostMount{{Source: args[0], At: args[0]}}})
+			return code
+		},
 		"exhaust": func([]string, []byte) int {
 			var keep [][]byte
 			for {
