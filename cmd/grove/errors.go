@@ -20,6 +20,7 @@ import (
 	"grove/internal/guest"
 	"grove/internal/ostree"
 	"grove/internal/repo"
+	"grove/internal/rpm"
 	"grove/internal/sandbox"
 	"grove/internal/scriptlet"
 	"grove/internal/sign"
@@ -98,6 +99,32 @@ func driftHints(err error, c *solve.Conflict) []string {
 	return append(out, "`grove upgrade "+name+"` takes a newer base, where there is one")
 }
 
+// distrustHints say how a package's signature can become a good one.
+func distrustHints(d *compose.Distrust) []string {
+	local := d.Source == compose.LocalSource
+	once := "where you mean it, --no-gpg-check leaves the check out this once"
+	switch d.Verdict.Status {
+	case rpm.DigestMismatch:
+		if local {
+			return []string{"get the file again"}
+		}
+		return []string{"nothing was used; another mirror may have it whole, or tell who runs the source"}
+	case rpm.NotSigned:
+		if local {
+			return []string{once}
+		}
+		return []string{once, "gpgcheck=0 in the source's .repo file says that its packages need none"}
+	case rpm.UnknownKey:
+		if local {
+			return []string{"the key has to be one that a source of the guest names (gpgkey= in its .repo file)", once}
+		}
+		return []string{"is it the source's own key? then name it with gpgkey= in the .repo file", once}
+	case rpm.DistrustedKey:
+		return []string{"name the key that the source has now with gpgkey= in its .repo file", once}
+	}
+	return []string{"nothing was used; get it from where you trust it"}
+}
+
 // quoted is a word as one types it in a shell.
 func quoted(s string) string {
 	if strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:+/@~^") == "" {
@@ -169,6 +196,7 @@ func hints(err error) []string {
 	var conflict *solve.Conflict
 	var files *compose.FileConflicts
 	var hinted hintedError
+	var distrust *compose.Distrust
 	switch {
 	case errors.As(err, &hinted):
 		return []string{hinted.hint}
@@ -193,6 +221,8 @@ func hints(err error) []string {
 		return []string{"files have owners of their own, which needs root; try sudo"}
 	case errors.As(err, &script):
 		return []string{"the guest is as it was; the lines above are the scriptlet's own"}
+	case errors.As(err, &distrust):
+		return distrustHints(distrust)
 	case errors.Is(err, sign.ErrUntrusted):
 		return []string{"nothing was used; give the right key (gpgkey= of the source, `remote add --gpg-key`), or switch the check off where you mean it"}
 	case errors.Is(err, durable.ErrBusy):

@@ -29,7 +29,7 @@ var errNeedsFile = errors.New("the signature can only be checked with the packag
 // check demands a good signature where the package's source asks for one (gpgcheck). With file nil the
 // payload was checked when the package came into the cache: its digests are part of the signed header.
 //
-//	errors  sign.ErrUntrusted, errNeedsFile
+//	errors  *Distrust and other sign.ErrUntrusted, errNeedsFile
 func (k *keyrings) check(p pick, pkg *rpm.Package, file io.ReaderAt) error {
 	if k.b.o.NoGPGCheck {
 		return nil
@@ -46,10 +46,29 @@ func (k *keyrings) check(p pick, pkg *rpm.Package, file io.ReaderAt) error {
 		return err
 	}
 	if verdict.Status != rpm.Good {
-		return fmt.Errorf("source %s: %w: %w", p.source, sign.ErrUntrusted, verdict.Err())
+		return &Distrust{p.source, verdict}
 	}
 	return nil
 }
+
+// Distrust says why a package is not taken by its signature. It is a sign.ErrUntrusted.
+type Distrust struct {
+	Source  string // id, or LocalSource
+	Verdict rpm.Verdict
+}
+
+func (e *Distrust) Error() string {
+	text := fmt.Sprintf("%v: %v", sign.ErrUntrusted, e.Verdict.Err())
+	if e.Verdict.Status == rpm.DigestMismatch {
+		text = "the file is damaged: " + e.Verdict.Detail
+	}
+	if e.Source == LocalSource {
+		return text
+	}
+	return "source " + e.Source + ": " + text
+}
+
+func (e *Distrust) Is(target error) bool { return target == sign.ErrUntrusted }
 
 // of gives the keys that may vouch for a package, and whether any has to.
 func (k *keyrings) of(p pick) (sign.Keyring, bool, error) {
@@ -111,7 +130,10 @@ func (k *keyrings) read(p pick, urls []string) (sign.Keyring, error) {
 	}
 	ring.Legacy = true // distributions of long support are signed by keys of their time
 	if ring.Len() == 0 {
-		return ring, fmt.Errorf("source %s: %w: no key (gpgkey=) vouches for its packages", p.source, sign.ErrUntrusted)
+		if p.source == LocalSource {
+			return ring, fmt.Errorf("%w: no source of the guest names a key (gpgkey=) that could vouch for it", sign.ErrUntrusted)
+		}
+		return ring, fmt.Errorf("source %s: %w: it names no key (gpgkey=) that could vouch for its packages", p.source, sign.ErrUntrusted)
 	}
 	return ring, nil
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -27,25 +28,44 @@ type Page struct {
 //	errors  as Get
 func (c *Client) GetIfNew(ctx context.Context, url string, have Page, maxBytes int64) (Page, error) {
 	var p Page
-	err := c.Retry(ctx, func() error {
-		s, err := c.open(ctx, url, rangeFrom{etag: have.ETag, sinceSec: have.ModifiedSec})
-		if err != nil {
-			return err
-		}
-		defer s.Close()
-		p = Page{ETag: s.etag, ModifiedSec: s.modifiedSec, Same: s.same}
-		if s.same {
-			return nil
-		}
-		if p.Data, err = readAll(s, s.size, maxBytes); err != nil {
-			err = fmt.Errorf("fetch %s: %w", redact(url), err)
-		}
+	err := c.Retry(ctx, func() (err error) {
+		p, err = c.page(ctx, url, have, maxBytes)
 		return err
 	})
 	if err != nil {
 		return Page{}, err
 	}
 	return p, nil
+}
+
+// GetOnce is Get without a second try, for use inside Retry: where there are other mirrors, they come first.
+func (c *Client) GetOnce(ctx context.Context, url string, maxBytes int64) ([]byte, error) {
+	p, err := c.page(ctx, url, Page{}, maxBytes)
+	return p.Data, err
+}
+
+func (c *Client) page(ctx context.Context, url string, have Page, maxBytes int64) (Page, error) {
+	s, err := c.open(ctx, url, rangeFrom{etag: have.ETag, sinceSec: have.ModifiedSec})
+	if err != nil {
+		return Page{}, err
+	}
+	defer s.Close()
+	p := Page{ETag: s.etag, ModifiedSec: s.modifiedSec, Same: s.same}
+	if s.same {
+		return p, nil
+	}
+	if p.Data, err = readAll(s, s.size, maxBytes); err != nil {
+		return Page{}, named(url, err)
+	}
+	return p, nil
+}
+
+// named says where an error of reading came from, unless it says so itself.
+func named(url string, err error) error {
+	if strings.HasPrefix(err.Error(), "fetch ") {
+		return err
+	}
+	return fmt.Errorf("fetch %s: %w", redact(url), err)
 }
 
 // readAll reads a body of size bytes, -1 = not known. It holds no more memory than came, but for a small start.

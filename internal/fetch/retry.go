@@ -87,6 +87,9 @@ func plain(err error) error {
 	return err
 }
 
+// Mends tells whether another try of what gave err, from this package, may do better.
+func Mends(err error) bool { return err != nil && !isPermanent(context.Background(), err) }
+
 func isPermanent(ctx context.Context, err error) bool {
 	var l lasting
 	return errors.As(err, &l) || ctx.Err() != nil || errors.Is(err, ErrNotFound) || errors.Is(err, ErrTooLarge)

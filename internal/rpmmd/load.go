@@ -308,33 +308,53 @@ func (l *loader) ask(ctx context.Context) (state, error) {
 // askBases takes repomd.xml from the first mirror whose copy is right.
 func (l *loader) askBases(ctx context.Context, bases []string, digests []rpm.Digest) (state, error) {
 	l.event("repomd", 0, 0)
-	var first error
-	for i, base := range bases {
-		st, err := l.askBase(ctx, base, digests)
-		if err == nil {
-			// mirrors that failed go to the end: packages are asked for at the one that answered
-			st.bases = append(append([]string{}, bases[i:]...), bases[:i]...)
-			st.untried, st.digests = len(bases)-i-1, digests
-			return st, l.keepBases(st.bases)
+	var st state
+	given := map[string]bool{} // up: another try would not do better
+	err := l.client.Retry(ctx, func() error {
+		var first error
+		again := false
+		for i, base := range bases {
+			if given[base] {
+				continue
+			}
+			var err error
+			if st, err = l.askBase(ctx, base, digests); err == nil {
+				// mirrors that failed go to the end: packages are asked for at the one that answered
+				st.bases = append(append([]string{}, bases[i:]...), bases[:i]...)
+				st.untried, st.digests = len(bases)-i-1, digests
+				return fetch.Lasting(l.keepBases(st.bases))
+			}
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			var asked unanswered
+			given[base] = !errors.As(err, &asked) || !fetch.Mends(err)
+			again = again || !given[base]
+			if first == nil || errors.Is(first, fetch.ErrNotFound) && !errors.Is(err, fetch.ErrNotFound) {
+				first = err
+			}
 		}
-		if ctx.Err() != nil {
-			return state{}, context.Cause(ctx)
+		if len(bases) > 1 {
+			first = fmt.Errorf("%w (%d mirrors tried)", first, len(bases))
 		}
-		if first == nil || errors.Is(first, fetch.ErrNotFound) && !errors.Is(err, fetch.ErrNotFound) {
-			first = err
+		if !again {
+			return fetch.Lasting(first)
 		}
-	}
-	if len(bases) > 1 {
-		first = fmt.Errorf("%w (%d mirrors tried)", first, len(bases))
-	}
-	return state{}, first
+		return first
+	})
+	return st, err
 }
+
+// unanswered marks that a mirror did not give what it was asked for, where it did not give something wrong.
+type unanswered struct{ error }
+
+func (e unanswered) Unwrap() error { return e.error }
 
 func (l *loader) askBase(ctx context.Context, base string, digests []rpm.Digest) (state, error) {
 	from := joinURL(base, "repodata/repomd.xml")
-	data, err := l.client.Get(ctx, from, maxRepomd)
+	data, err := l.client.GetOnce(ctx, from, maxRepomd)
 	if err != nil {
-		return state{}, err
+		return state{}, unanswered{err}
 	}
 	if err := anyDigest(data, digests); err != nil {
 		return state{}, fmt.Errorf("%s: %w", from, err)
@@ -412,7 +432,10 @@ func (l *loader) keys(ctx context.Context) (sign.Keyring, error) {
 			data, err = l.client.Get(ctx, key, maxKey)
 		}
 		if err != nil {
-			return sign.Keyring{}, fmt.Errorf("read key: %w", err)
+			return sign.Keyring{}, fmt.Errorf("key %s: %w", key, err)
+		}
+		if _, err := sign.ParseKeyring(data); err != nil {
+			return sign.Keyring{}, fmt.Errorf("key %s: %w", key, malformed{err})
 		}
 		all = append(all, data)
 	}

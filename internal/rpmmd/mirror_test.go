@@ -199,3 +199,35 @@ func TestExcludes(t *testing.T) {
 		}
 	}
 }
+
+// TestNextMirrorFirst: a mirror that fails is asked again only when all others failed too.
+func TestNextMirrorFirst(t *testing.T) {
+	dir := repoDir(t, nil)
+	asked, answers := 0, true
+	bad := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked++
+		http.Error(w, "busy", 500)
+	}))
+	defer bad.Close()
+	good := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !answers {
+			answers = true
+			http.Error(w, "not yet", 500)
+			return
+		}
+		http.FileServer(http.Dir(dir)).ServeHTTP(w, r)
+	}))
+	defer good.Close()
+	for _, want := range []int{1, 2} {
+		asked = 0
+		_, err := rpmmd.Load(context.Background(), rpmmd.Source{ID: "wood", BaseURLs: []string{bad.URL, good.URL}}, rpmmd.LoadOptions{Client: quick()})
+		if err != nil || asked != want {
+			t.Errorf("asked %d times, wanted %d: %v", asked, want, err)
+		}
+		answers = false
+	}
+	_, err := rpmmd.Load(context.Background(), rpmmd.Source{ID: "wood", BaseURLs: []string{bad.URL, bad.URL + "/2"}}, rpmmd.LoadOptions{Client: quick()})
+	if err == nil || !strings.Contains(err.Error(), "500 Internal Server Error (2 mirrors tried)") {
+		t.Error(err)
+	}
+}

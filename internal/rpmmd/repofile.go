@@ -102,7 +102,7 @@ func checkID(id string) error {
 		ok = c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || strings.IndexByte("-_.:", c) >= 0
 	}
 	if !ok {
-		return fmt.Errorf("source id %q: letters, digits, - _ . and : only", id)
+		return fmt.Errorf("source id %.60q: letters, digits, - _ . and : only", id)
 	}
 	return nil
 }
@@ -139,7 +139,7 @@ func parseINI(data []byte) ([]section, error) {
 		if text[0] == '[' {
 			name, rest, ok := strings.Cut(text[1:], "]")
 			if rest = strings.TrimSpace(rest); !ok || rest != "" && rest[0] != '#' && rest[0] != ';' {
-				return nil, fmt.Errorf("line %d: section %q does not end with ]", n, text)
+				return nil, fmt.Errorf("line %d: section %.60q does not end with ]", n, text)
 			}
 			if len(all) >= maxSources {
 				return nil, fmt.Errorf("line %d: more than %d sections", n, maxSources)
@@ -149,10 +149,10 @@ func parseINI(data []byte) ([]section, error) {
 		}
 		key, value, ok := strings.Cut(text, "=")
 		if !ok {
-			return nil, fmt.Errorf("line %d: %q is no key=value", n, text)
+			return nil, fmt.Errorf("line %d: %.60q is no key=value", n, text)
 		}
 		if len(all) == 0 {
-			return nil, fmt.Errorf("line %d: %q stands before the first [section]", n, text)
+			return nil, fmt.Errorf("line %d: %.60q stands before the first [section]", n, text)
 		}
 		sec := &all[len(all)-1]
 		sec.entries = append(sec.entries, entry{strings.TrimSpace(key), strings.TrimSpace(value), n})
@@ -182,8 +182,8 @@ var repoKeys = map[string]func(*Source, string) error{
 		s.SSLInsecure = err == nil && !on
 		return err
 	},
-	"priority":        func(s *Source, v string) (err error) { s.Priority, err = strconv.Atoi(v); return err },
-	"cost":            func(s *Source, v string) (err error) { s.Cost, err = strconv.Atoi(v); return err },
+	"priority":        func(s *Source, v string) (err error) { s.Priority, err = parseNumber(v); return err },
+	"cost":            func(s *Source, v string) (err error) { s.Cost, err = parseNumber(v); return err },
 	"metadata_expire": func(s *Source, v string) (err error) { s.MetadataExpire, err = duration(v); return err },
 	"sslcacert":       func(s *Source, v string) error { s.SSLCACert = strings.TrimPrefix(v, "file://"); return nil },
 	"sslclientcert":   func(s *Source, v string) error { s.SSLClientCert = strings.TrimPrefix(v, "file://"); return nil },
@@ -191,7 +191,7 @@ var repoKeys = map[string]func(*Source, string) error{
 	"timeout":         func(s *Source, v string) (err error) { s.Timeout, err = duration(v); return err },
 	"minrate":         func(s *Source, v string) (err error) { s.MinRate, err = bytesize(v); return err },
 	"retries": func(s *Source, v string) (err error) {
-		if s.Retries, err = strconv.Atoi(v); err == nil && (s.Retries <= 0 || s.Retries > maxRetries) {
+		if s.Retries, err = parseNumber(v); err == nil && (s.Retries <= 0 || s.Retries > maxRetries) {
 			s.Retries = maxRetries // dnf's 0 means for ever
 		}
 		return err
@@ -271,4 +271,12 @@ func bytesize(v string) (int64, error) {
 		return 0, fmt.Errorf("%q is no number of bytes such as 1000, 10k or 2M", v)
 	}
 	return int64(f * float64(unit)), nil
+}
+
+func parseNumber(v string) (int, error) {
+	n, err := strconv.Atoi(v)
+	if err != nil {
+		return 0, fmt.Errorf("%.60q is no number", v)
+	}
+	return n, nil
 }

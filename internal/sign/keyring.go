@@ -77,7 +77,7 @@ func ParseKeyring(data ...[]byte) (Keyring, error) {
 			}
 		}
 		if len(k.certs) == before {
-			return Keyring{}, fmt.Errorf("read key: %w", last)
+			return Keyring{}, fmt.Errorf("no OpenPGP key: %w", last)
 		}
 	}
 	return k.unique(), nil
