@@ -17,6 +17,26 @@ import (
 type diffFlags struct {
 	stats, files, noXattrs bool
 	uid, gid               int
+
+	shown diffJSON
+}
+
+// diffJSON is what --json shows of a difference: paths, and with --stats how many objects each commit has and both have.
+type diffJSON struct {
+	Files   []fileChangeJSON `json:"files"`
+	Objects *objectsJSON     `json:"objects,omitempty"`
+}
+
+type fileChangeJSON struct {
+	Path string `json:"path"`
+	Kind string `json:"kind"` // added, removed, modified
+}
+
+type objectsJSON struct {
+	From  int   `json:"from"`
+	To    int   `json:"to"`
+	Both  int   `json:"both"`
+	Bytes int64 `json:"bytes"` // of those that both have
 }
 
 func (v *repoVerbs) diff() *cobra.Command {
@@ -31,15 +51,18 @@ A added, D removed, M modified, as ostree prints it. A directory begins with / o
 			if len(args) == 1 {
 				args = []string{args[0] + "^", args[0]}
 			}
+			o.shown.Files = []fileChangeJSON{}
 			if o.files || !o.stats {
 				if err := o.diff(cmd.Context(), v.a, r, args); err != nil {
 					return err
 				}
 			}
 			if o.stats {
-				return o.count(cmd.Context(), v.a, r, args)
+				if err := o.count(cmd.Context(), v.a, r, args); err != nil {
+					return err
+				}
 			}
-			return nil
+			return v.a.show(o.shown, func() {})
 		})
 	f := cmd.Flags()
 	f.BoolVar(&o.stats, "stats", false, "count the objects of two commits, and those that both have")
@@ -92,10 +115,14 @@ func (o *diffFlags) diff(ctx context.Context, a *app, r *repo.Repo, args []strin
 	report := tree.NewReport(changes)
 	from, to := slashOf(args[0]), slashOf(args[1])
 	for _, part := range []struct {
-		letter, slash string
-		changes       []tree.Change
-	}{{"M", from, report.Modified}, {"D", from, report.Removed}, {"A", to, report.Added}} {
+		letter, kind, slash string
+		changes             []tree.Change
+	}{{"M", "modified", from, report.Modified}, {"D", "removed", from, report.Removed}, {"A", "added", to, report.Added}} {
 		for _, c := range part.changes {
+			if a.json {
+				o.shown.Files = append(o.shown.Files, fileChangeJSON{part.slash + c.Path, part.kind})
+				continue
+			}
 			fmt.Fprintf(a.stdout, "%s    %s%s\n", part.letter, part.slash, c.Path)
 		}
 	}
@@ -131,6 +158,9 @@ func (o *diffFlags) count(ctx context.Context, a *app, r *repo.Repo, args []stri
 	c, err := r.Compare(ctx, one, two)
 	if err != nil {
 		return err
+	}
+	if o.shown.Objects = (&objectsJSON{c.A, c.B, c.Both, c.SizeBytes}); a.json {
+		return nil
 	}
 	a.printf("[A] Object Count: %d\n[B] Object Count: %d\nCommon Object Count: %d\nCommon Object Size: %s\n", c.A, c.B, c.Both, decimalSize(c.SizeBytes))
 	return nil

@@ -22,6 +22,23 @@ type lister struct {
 	r                                         *repo.Repo
 	w                                         *bufio.Writer
 	dirOnly, recursive, checksum, xattrs, nul bool
+
+	json   bool
+	listed []entryJSON
+}
+
+// entryJSON is what a tree has at a path, as --json shows it.
+type entryJSON struct {
+	Path   string            `json:"path"`
+	Kind   string            `json:"kind"` // file, dir, symlink
+	Mode   string            `json:"mode"` // such as 0755
+	UID    uint32            `json:"uid"`
+	GID    uint32            `json:"gid"`
+	Bytes  int64             `json:"bytes"`
+	Target string            `json:"target,omitempty"` // of a symlink
+	Sum    string            `json:"checksum"`         // of a file's object, of a directory's dirtree
+	Meta   string            `json:"meta,omitempty"`   // of a directory's dirmeta
+	Xattrs map[string][]byte `json:"xattrs,omitempty"` // values in base64
 }
 
 func (v *repoVerbs) ls() *cobra.Command {
@@ -36,13 +53,16 @@ func (v *repoVerbs) ls() *cobra.Command {
 			if len(paths) == 0 {
 				paths = []string{"/"}
 			}
-			l.r, l.w = r, bufio.NewWriter(v.a.stdout)
+			l.r, l.w, l.json, l.listed = r, bufio.NewWriter(v.a.stdout), v.a.json, []entryJSON{}
 			for _, p := range paths {
 				if err := l.argument(t, strings.Trim(path.Clean("/"+p), "/")); err != nil {
 					return fmt.Errorf("ls %s: %w", p, err)
 				}
 			}
-			return l.w.Flush()
+			if !v.a.json {
+				return l.w.Flush()
+			}
+			return v.a.show(l.listed, nil)
 		})
 	f := cmd.Flags()
 	f.BoolVarP(&l.dirOnly, "dironly", "d", false, "directories themselves, not what they hold")
@@ -108,7 +128,7 @@ func (l *lister) below(p string, dir ostree.Checksum, recurse bool) error {
 
 // entry prints one line. content and own are a directory's two checksums.
 func (l *lister) entry(p string, e tree.Entry, content, own ostree.Checksum) error {
-	if l.nul {
+	if l.nul && !l.json {
 		_, err := l.w.WriteString(p + "\x00")
 		return err
 	}
@@ -123,6 +143,10 @@ func (l *lister) entry(p string, e tree.Entry, content, own ostree.Checksum) err
 			kind, tail = "l", " -> "+h.Symlink
 		}
 	}
+	if l.json {
+		l.listed = append(l.listed, entryOf(p, kind, mode, uid, gid, size, strings.TrimPrefix(tail, " -> "), strings.Fields(sums), xs))
+		return nil
+	}
 	if !l.checksum {
 		sums = ""
 	}
@@ -132,6 +156,22 @@ func (l *lister) entry(p string, e tree.Entry, content, own ostree.Checksum) err
 	}
 	_, err := fmt.Fprintf(l.w, "%s%05o %d %d %6d %s%s%s%s\n", kind, mode&0o7777, uid, gid, size, sums, attrs, p, tail)
 	return err
+}
+
+// entryOf makes of a line's parts what --json shows; sums are one of a file, two of a directory.
+func entryOf(p, kind string, mode, uid, gid uint32, size int64, target string, sums []string, xs []ostree.Xattr) entryJSON {
+	e := entryJSON{Path: p, Kind: map[string]string{"-": "file", "d": "dir", "l": "symlink"}[kind], Mode: fmt.Sprintf("%04o", mode&0o7777),
+		UID: uid, GID: gid, Bytes: size, Target: target, Sum: sums[0]}
+	if len(sums) > 1 {
+		e.Meta = sums[1]
+	}
+	for _, x := range xs {
+		if e.Xattrs == nil {
+			e.Xattrs = map[string][]byte{}
+		}
+		e.Xattrs[x.Name] = x.Value
+	}
+	return e
 }
 
 // xattrsText is a list of attributes in GVariant's text form.
@@ -184,18 +224,24 @@ func (v *repoVerbs) log() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		list := []logJSON{}
 		for first := true; !c.IsZero(); first = false {
 			if !first && !r.Has(ostree.TypeCommit, c) {
-				fmt.Fprintln(v.a.stdout, "<< History beyond this commit not fetched >>")
-				return nil
+				if !v.a.json {
+					fmt.Fprintln(v.a.stdout, "<< History beyond this commit not fetched >>")
+				}
+				break
 			}
 			commit, err := r.Commit(c)
 			if err != nil {
 				return err
 			}
-			if raw {
+			switch {
+			case v.a.json:
+				list = append(list, logJSON{showJSON: commitJSON(c, commit, nil)})
+			case raw:
 				err = printRaw(v.a.stdout, c, commit)
-			} else {
+			default:
 				printCommit(v.a.stdout, c, commit)
 			}
 			if err != nil {
@@ -203,10 +249,16 @@ func (v *repoVerbs) log() *cobra.Command {
 			}
 			c = commit.Parent
 		}
-		return nil
+		return v.a.show(list, func() {})
 	})
 	cmd.Flags().BoolVar(&raw, "raw", false, "show each commit as a value in GVariant's text form")
 	return cmd
+}
+
+// logJSON is a commit as `repo log --json` lists it: as show does, without looking who signed it.
+type logJSON struct {
+	showJSON
+	Signatures *struct{} `json:"signatures,omitempty"`
 }
 
 // printRaw prints a commit as `ostree log --raw` does.
@@ -233,17 +285,19 @@ func (v *repoVerbs) revParse() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintln(v.a.stdout, c)
-			return nil
+			return v.a.show([]refJSON{{Commit: c.String()}}, func() { fmt.Fprintln(v.a.stdout, c) })
 		}
+		list := []refJSON{}
 		for _, name := range args {
 			c, err := r.Resolve(name)
 			if err != nil {
 				return err
 			}
-			fmt.Fprintln(v.a.stdout, c)
+			if list = append(list, refJSON{Ref: name, Commit: c.String()}); !v.a.json {
+				fmt.Fprintln(v.a.stdout, c)
+			}
 		}
-		return nil
+		return v.a.show(list, func() {})
 	})
 	cmd.Flags().BoolVarP(&single, "single", "S", false, "the repository's one commit; an error if there is another")
 	return cmd

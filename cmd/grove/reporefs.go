@@ -16,6 +16,25 @@ import (
 type refsFlags struct {
 	delete, list, alias, collections, force, revision bool
 	create                                            string
+
+	shown []refJSON
+}
+
+// refJSON is a ref as --json shows it: one of a collection, an alias, or one that names a commit.
+type refJSON struct {
+	Collection string `json:"collection,omitempty"`
+	Ref        string `json:"ref"`
+	AliasOf    string `json:"alias_of,omitempty"`
+	Commit     string `json:"commit,omitempty"`
+}
+
+// line shows one ref, as JSON or as text.
+func (o *refsFlags) line(a *app, ref refJSON, text string) {
+	if a.json {
+		o.shown = append(o.shown, ref)
+		return
+	}
+	fmt.Fprintln(a.stdout, text)
 }
 
 func (v *repoVerbs) refs() *cobra.Command {
@@ -45,7 +64,10 @@ a ref of a commit that is there already, with --alias one that follows another.`
 					return err
 				}
 			}
-			return nil
+			if o.delete || !v.a.json {
+				return nil
+			}
+			return v.a.show(append([]refJSON{}, o.shown...), nil)
 		})
 	f := cmd.Flags()
 	f.BoolVar(&o.delete, "delete", false, "delete them")
@@ -101,7 +123,7 @@ func (o *refsFlags) each(a *app, r *repo.Repo, prefix string) error {
 			return err
 		}
 		for _, name := range sortedKeys(aliases) {
-			fmt.Fprintf(a.stdout, "%s -> %s\n", name, aliases[name])
+			o.line(a, refJSON{Ref: name, AliasOf: aliases[name]}, name+" -> "+aliases[name])
 		}
 		return nil
 	}
@@ -113,19 +135,19 @@ func (o *refsFlags) each(a *app, r *repo.Repo, prefix string) error {
 	if o.delete {
 		return r.DeleteRefs(append(names, sortedKeys(bad)...))
 	}
-	lines := make([]string, len(names))
-	for i, name := range names {
-		lines[i] = name
+	text := func(name string) string {
+		out := name
 		if !o.list {
-			lines[i] = withoutPrefix(name, prefix)
+			out = withoutPrefix(name, prefix)
 		}
 		if o.revision {
-			lines[i] += "\t" + refs[name].String()
+			out += "\t" + refs[name].String()
 		}
+		return out
 	}
-	slices.Sort(lines)
-	for _, line := range lines {
-		fmt.Fprintln(a.stdout, line)
+	slices.SortFunc(names, func(a, b string) int { return strings.Compare(text(a), text(b)) })
+	for _, name := range names {
+		o.line(a, refJSON{Ref: name, Commit: refs[name].String()}, text(name))
 	}
 	for _, name := range sortedKeys(bad) {
 		return fmt.Errorf("ref %q: %w", name, bad[name])
@@ -171,10 +193,11 @@ func (o *refsFlags) ofCollection(a *app, r *repo.Repo, collection string) error 
 			}
 			continue
 		}
+		ref := byText[text]
 		if o.revision {
-			text += "\t" + refs[byText[text]].String()
+			text += "\t" + refs[ref].String()
 		}
-		fmt.Fprintln(a.stdout, text)
+		o.line(a, refJSON{Collection: ref.Collection, Ref: ref.Name, Commit: refs[ref].String()}, text)
 	}
 	for ref, fault := range bad {
 		if !o.delete {
