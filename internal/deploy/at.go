@@ -21,6 +21,8 @@ import (
 const (
 	maxDepth   = 64
 	maxEntries = 500_000
+	// maxBytes is what files say that they hold, together: an empty one can say 16 TB, and comparing or copying it takes that long.
+	maxBytes = 16 << 30
 )
 
 // dir is a directory held open; all steps are relative to it and follow no link.
@@ -188,7 +190,23 @@ type listing map[string]node
 // list reads the tree below d.
 func list(d dir) (listing, error) {
 	l := listing{}
-	return l, l.read(d, "", 0)
+	if err := l.read(d, "", 0); err != nil {
+		return l, err
+	}
+	sum, largest := int64(0), ""
+	for p, n := range l {
+		if n.kind != kindFile {
+			continue
+		}
+		sum += min(n.size, maxBytes+1)
+		if big := l[largest]; n.size > big.size || n.size == big.size && p < largest {
+			largest = p
+		}
+	}
+	if sum > maxBytes {
+		return l, fmt.Errorf("read %s: its files have more than %d bytes, %s alone %d", d.name, int64(maxBytes), largest, l[largest].size)
+	}
+	return l, nil
 }
 
 func (l listing) read(d dir, prefix string, depth int) error {

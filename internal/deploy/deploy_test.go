@@ -374,6 +374,15 @@ func testEtcIsHostile(t *testing.T) {
 	if target, _ := os.Readlink(mustDeployment(t, g, 2).Root() + "/etc/plain"); target != outside+"/secret" {
 		t.Errorf("a local link was not kept as a link")
 	}
+	cur = mustDeployment(t, g, 2)
+	must(t, os.WriteFile(cur.Root()+"/etc/hole", nil, 0o644))
+	if err := os.Truncate(cur.Root()+"/etc/hole", 20<<30); err != nil {
+		t.Skip(err)
+	}
+	if st, _, err = build(g, s, c, r, deploy.Final{MergeFrom: cur}); err == nil || !strings.Contains(err.Error(), "hole alone 21474836480") {
+		t.Errorf("a file of 20 GB without content: %v", err)
+	}
+	must(t, st.Abort())
 }
 
 // world is what a person sees of a store: to compare states before and after.
