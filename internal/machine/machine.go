@@ -96,8 +96,8 @@ func container(g Guest, c Command) (sandbox.Spec, error) {
 		{Kind: sandbox.Proc, Target: "/proc"},
 		{Kind: sandbox.Sys, Target: "/sys"},
 		{Kind: sandbox.Dev, Target: "/dev"},
-		{Kind: sandbox.Tmpfs, Target: "/run", Options: "mode=0755"},
-		{Kind: sandbox.Tmpfs, Target: "/tmp", Options: "mode=1777"},
+		{Kind: sandbox.Tmpfs, Target: "/run", Options: "mode=0755,size=20%"},
+		{Kind: sandbox.Tmpfs, Target: "/tmp", Options: "mode=1777,size=50%"},
 		{Kind: sandbox.Bind, Source: filepath.Join(g.Root, "etc"), Target: "/etc"},
 		{Kind: sandbox.Bind, Source: g.Var, Target: "/var"},
 	}

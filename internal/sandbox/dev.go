@@ -76,7 +76,7 @@ func (b *builder) fillDev(dev int, devices map[string]int) error {
 		return err
 	}
 	defer unix.Close(pts)
-	shm, err := newFS("tmpfs", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV, "mode", "1777")
+	shm, err := newFS("tmpfs", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV, "mode", "1777", "size", "20%")
 	if err != nil {
 		return err
 	}

@@ -57,13 +57,15 @@ func enterRoot(spec Spec) error {
 	return b.pivot()
 }
 
+// defaultMounts leave, with what others mount beside them, some of the memory to the host: pages of a tmpfs belong to no
+// process, and killing those that are there frees none.
 func defaultMounts() []Mount {
 	return []Mount{
 		{Kind: Proc, Target: "/proc"},
 		{Kind: Dev, Target: "/dev"},
 		{Kind: Tmpfs, Target: "/sys", ReadOnly: true, Options: "mode=0555,size=64k", Optional: true},
-		{Kind: Tmpfs, Target: "/run", Options: "mode=0755"},
-		{Kind: Tmpfs, Target: "/tmp", Options: "mode=1777"},
+		{Kind: Tmpfs, Target: "/run", Options: "mode=0755,size=10%"},
+		{Kind: Tmpfs, Target: "/tmp", Options: "mode=1777,size=25%"},
 	}
 }
 

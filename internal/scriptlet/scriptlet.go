@@ -262,8 +262,8 @@ func container(o Options) sandbox.Spec {
 		Rootless: o.Rootless, Mounts: []sandbox.Mount{
 			{Kind: sandbox.Self, Source: "/usr/etc", Target: "/etc"},
 			{Kind: sandbox.Self, Source: "/" + factory, Target: "/var"},
-			{Kind: sandbox.Tmpfs, Target: "/var/tmp", Options: "mode=1777"},
-			{Kind: sandbox.Tmpfs, Target: "/var/lib/rpm-state", Options: "mode=0755"},
+			{Kind: sandbox.Tmpfs, Target: "/var/tmp", Options: "mode=1777,size=25%"},
+			{Kind: sandbox.Tmpfs, Target: "/var/lib/rpm-state", Options: "mode=0755,size=5%"},
 		}}
 }
 
