@@ -52,6 +52,13 @@ func unitsOf(t *testing.T, host *booted, guest string) {
 		t.Errorf("the guest's root is the host's: %s", got)
 	}
 
+	// A service of a user reaches no process of the host's user with that id, nor the host's files by way of it.
+	h.inside("touch /of-the-host; grove run @G -- tee /etc/systemd/system/look.service >/dev/null <<'.'\n" +
+		"[Service]\nType=oneshot\nUser=65534\nExecStart=/bin/sh -c 'ls /proc/*/root/of-the-host; ! ls /proc/*/root/of-the-host'\n.\n" +
+		"grove service @G look && systemctl daemon-reload")
+	h.inside("setpriv --reuid 65534 --regid 65534 --clear-groups sleep 60 & systemctl start grove-@G-look.service || { journalctl -u grove-@G-look.service; exit 1; }; kill $!")
+	h.inside("grove disable @G --service grove-@G-look.service && grove run @G -- rm /etc/systemd/system/look.service && systemctl daemon-reload")
+
 	// A change comes with the next start, and what runs keeps its deployment until then.
 	h.inside("grove uninstall @G postfix && grove gc --keep 1")
 	h.inside("set -e; systemctl is-active -q grove-@G-postfix@-.service; " + smtp)

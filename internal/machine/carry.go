@@ -36,7 +36,7 @@ PrivateNetwork PrivateIPC PrivateUsers ProcSubset MemoryDenyWriteExecute SystemC
 
 // hostGuards keep a service that is root from acting on the host. A package's unit cannot weaken them, the admin can.
 var hostGuards = strings.Fields(`PrivateDevices ProtectKernelTunables ProtectKernelModules ProtectKernelLogs ProtectControlGroups
-ProtectClock ProtectHostname RestrictSUIDSGID NoNewPrivileges`)
+ProtectClock ProtectHostname RestrictSUIDSGID NoNewPrivileges PrivateUsers`)
 
 // plainOutputs are the values of StandardOutput= that open no file.
 var plainOutputs = []string{"inherit", "null", "journal"}

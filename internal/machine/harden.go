@@ -58,6 +58,9 @@ func hardeningOf(u unitFile) []hardening {
 		list = append(list, hardening{"NoNewPrivileges", "yes", "No setuid program gives its children more rights."})
 		list = slices.DeleteFunc(list, func(h hardening) bool { return h.key == "UMask" || h.key == "RemoveIPC" })
 	}
+	if caps == "" { // of the host's network none of its powers would count from there
+		list = append(list, hardening{"PrivateUsers", "yes", "To the kernel its user is another than the host's of the same id, whose processes, and their files by /proc/PID/root, are out of reach."})
+	}
 	if strings.Contains(caps, "CAP_SYS_CHROOT") {
 		i := slices.IndexFunc(list, func(h hardening) bool { return h.key == "SystemCallFilter" })
 		list[i].value, list[i].why = "@system-service chroot", "The system calls that services need, and chroot, which daemons lock their workers up with."

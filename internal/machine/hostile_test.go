@@ -36,6 +36,8 @@ func TestMakeServiceOfHostileUnit(t *testing.T) {
 		{"capability in small letters", "CapabilityBoundingSet=cap_sys_ptrace cap_kill", "ptrace", "\nCapabilityBoundingSet=CAP_KILL\n"},
 		{"capability by number", "CapabilityBoundingSet=21 CAP_KILL", "=21", "\nCapabilityBoundingSet=CAP_KILL\n"},
 		{"capability of a user", "User=web\nAmbientCapabilities=CAP_SYS_ADMIN", "\nAmbientCapabilities=CAP", "\nCapabilityBoundingSet=\n"},
+		{"processes of the host's user", "User=web\nPrivateUsers=no", "\nPrivateUsers=no", "\nPrivateUsers=yes\n"},
+		{"a low port", "User=web\nAmbientCapabilities=CAP_NET_BIND_SERVICE", "\nPrivateUsers=yes", ""},
 		{"file handles", "", "CAP_DAC_READ_SEARCH", ""},
 		{"filter by two lines", "SystemCallFilter=@system-service\nSystemCallFilter=~@privileged", "@system-service ~", "\nSystemCallFilter=@system-service\nSystemCallFilter=~@privileged\n"},
 		{"control group", "Delegate=yes", "\nDelegate=yes", ""},
