@@ -3,6 +3,8 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/spf13/cobra"
 
 	"grove/internal/ostree"
@@ -25,7 +27,7 @@ func (a *app) repo() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return usage("say a verb; grove repo --help lists them") }}
 	cmd.PersistentFlags().StringVar(&v.dir, "repo", "", "the repository (default: the state root's)")
 	cmd.AddCommand(v.init(), v.commit(), v.checkout(), v.ls(), v.cat(), v.diff(), v.log(), v.show(), v.refs(), v.revParse(),
-		v.pull(), v.pullLocal(), v.a.remote(v.open, false), v.prune(), v.fsck(), v.summary(), v.config(), v.export(), v.reset(), v.staticDelta(), v.gpgSign(), v.sign())
+		v.pull(), v.pullLocal(), v.a.remote(v.open, false), v.prune(), v.fsck(), v.summary(), v.config(), v.export(), v.reset(), v.staticDelta(), v.gpgSign(), v.sign(), v.checksum())
 	return cmd
 }
 
@@ -45,6 +47,25 @@ Prints the commit's checksum. Several --tree are laid over one another, the last
 		})
 	o.add(cmd)
 	return cmd
+}
+
+func (v *repoVerbs) checksum() *cobra.Command {
+	var ignoreXattrs bool
+	cmd := verb("checksum PATH", "the checksum that a file has as an object", "Of what lies on this machine: no repository is asked.", cobra.ExactArgs(1),
+		func(_ *cobra.Command, args []string) error {
+			c, err := repo.ChecksumPath(args[0], ignoreXattrs)
+			if err != nil {
+				return err
+			}
+			return v.a.show(checksumJSON{args[0], c.String()}, func() { fmt.Fprintln(v.a.stdout, c) })
+		})
+	cmd.Flags().BoolVar(&ignoreXattrs, "ignore-xattrs", false, "as if there were no extended attributes")
+	return cmd
+}
+
+type checksumJSON struct {
+	Path     string `json:"path"`
+	Checksum string `json:"checksum"`
 }
 
 // at opens the tree of a refspec.
