@@ -113,7 +113,7 @@ func AddSources(dir, file string, vars rpmmd.Vars) error {
 	if err := durable.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	return durable.WriteFile(path, data, 0o644)
+	return durable.WriteFile(path, data, 0o600) // it may hold a password, and the folder is there to be handed out
 }
 
 const maxRepoFile = 1 << 20

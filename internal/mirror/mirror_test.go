@@ -275,6 +275,11 @@ func TestSources(t *testing.T) {
 	dir := t.TempDir()
 	o := mirror.Options{Client: fetch.New(fetch.Options{}), Vars: rpmmd.NewVars("1", w.Arch)}
 	ok(t, mirror.AddSources(dir, w.RepoFile, o.Vars))
+	kept, err := filepath.Glob(filepath.Join(dir, "sources.d/*"))
+	ok(t, err)
+	if st, err := os.Stat(kept[0]); err != nil || st.Mode().Perm() != 0o600 { // it may hold a password, and a web server hands the folder out
+		t.Errorf("%v has mode %v, %v", kept, st.Mode(), err)
+	}
 	bad := filepath.Join(t.TempDir(), "none.repo")
 	ok(t, os.WriteFile(bad, []byte("[x]\nbaseurl=file:///x\nenabled=0\n"), 0o644))
 	if err := mirror.AddSources(dir, bad, o.Vars); err == nil {
