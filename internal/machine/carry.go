@@ -144,6 +144,9 @@ func safeCaps(list string) string {
 
 // weakens reports whether a package's choice for a guard is less than grove's.
 func weakens(key, own string) bool {
+	if key == "KeyringMode" { // another mode brings the keys of the host's user
+		return own != "private"
+	}
 	return slices.Contains(hostGuards, key) && !slices.Contains([]string{"yes", "true", "on", "1", "y", "t"}, strings.ToLower(own))
 }
 

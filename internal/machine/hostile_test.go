@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -38,6 +39,7 @@ func TestMakeServiceOfHostileUnit(t *testing.T) {
 		{"capability of a user", "User=web\nAmbientCapabilities=CAP_SYS_ADMIN", "\nAmbientCapabilities=CAP", "\nCapabilityBoundingSet=\n"},
 		{"processes of the host's user", "User=web\nPrivateUsers=no", "\nPrivateUsers=no", "\nPrivateUsers=yes\n"},
 		{"a low port", "User=web\nAmbientCapabilities=CAP_NET_BIND_SERVICE", "\nPrivateUsers=yes", ""},
+		{"keys of the host", "KeyringMode=shared", "\nKeyringMode=shared", "\nKeyringMode=private\n"},
 		{"file handles", "", "CAP_DAC_READ_SEARCH", ""},
 		{"filter by two lines", "SystemCallFilter=@system-service\nSystemCallFilter=~@privileged", "@system-service ~", "\nSystemCallFilter=@system-service\nSystemCallFilter=~@privileged\n"},
 		{"control group", "Delegate=yes", "\nDelegate=yes", ""},
@@ -102,5 +104,16 @@ func writeUnit(t *testing.T, root, text string) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(root, "etc/systemd/system/evil.service"), []byte(text), 0o644); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// What is no regular file is not waited for, be it there from the start or put there after the first look.
+func TestMakeServiceOfAFifo(t *testing.T) {
+	root := guestTree(t)
+	if err := syscall.Mkfifo(filepath.Join(root, "etc/systemd/system/evil.service"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := makeService(root, "evil"); err == nil || !strings.Contains(err.Error(), "is no file") {
+		t.Errorf("a fifo: %v", err)
 	}
 }

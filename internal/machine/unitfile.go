@@ -5,12 +5,15 @@ package machine
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
 	"slices"
 	"sort"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // unitFile is a unit as systemd reads it: settings by section, in order; a later empty one clears those before it.
@@ -206,13 +209,27 @@ func readIn(root *os.Root, name string) (string, error) {
 			}
 			continue
 		}
-		if !st.Mode().IsRegular() || st.Size() > maxUnitBytes {
-			return "", fmt.Errorf("%s is no file of at most %d bytes", name, maxUnitBytes)
-		}
-		data, err := root.ReadFile(name)
-		return string(data), err
+		return readRegular(root, name)
 	}
 	return "", fmt.Errorf("%s: too many symbolic links", name)
+}
+
+// readRegular reads a small regular file. The guest may be at work: what was looked at before can be something else by now.
+func readRegular(root *os.Root, name string) (string, error) {
+	f, err := root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxUnitBytes+1))
+	if !st.Mode().IsRegular() || len(data) > maxUnitBytes {
+		return "", fmt.Errorf("%s is no file of at most %d bytes", name, maxUnitBytes)
+	}
+	return string(data), err
 }
 
 // dropIns lists NAME.d/*.conf by file name; of two with one name, that of the earlier folder counts.
