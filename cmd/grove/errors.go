@@ -4,6 +4,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -163,6 +164,9 @@ func (a *app) report(err error) int {
 		return int(code)
 	}
 	text := strings.TrimSuffix(strings.TrimSuffix(err.Error(), "\n"), ": "+guest.ErrUnsuited.Error())
+	if errors.Is(err, context.Canceled) {
+		text = strings.ReplaceAll(text, context.Canceled.Error(), "interrupted")
+	}
 	fmt.Fprintf(a.stderr, "grove: %s\n", text)
 	for i, h := range hints(err) {
 		if i == 2 {
@@ -198,6 +202,8 @@ func hints(err error) []string {
 	var hinted hintedError
 	var distrust *compose.Distrust
 	switch {
+	case errors.Is(err, context.Canceled) && inGuest(err) != "":
+		return []string{"guests are as they were; the next run of grove clears what is left"}
 	case errors.As(err, &hinted):
 		return []string{hinted.hint}
 	case errors.As(err, &files):

@@ -106,20 +106,36 @@ type Failure struct {
 	Output []byte // the tail of what it printed
 }
 
-// shownOutput is how much of a failing scriptlet's output an error text holds.
-const shownOutput = 4 << 10
+// How much of a failing scriptlet's output an error text holds: its end. The log has more.
+const (
+	shownOutput = 4 << 10
+	shownLines  = 20
+)
 
 // Error names the package and the scriptlet, and ends with what the scriptlet printed.
 func (f *Failure) Error() string {
 	text := fmt.Sprintf("%s: %s", label(f.Kind, f.NEVRA), f.Reason)
-	out := f.Output
-	if len(out) > shownOutput {
-		out = append([]byte("..."), out[len(out)-shownOutput:]...)
-	}
-	if s := strings.TrimSpace(strings.ToValidUTF8(string(out), "?")); s != "" {
+	if s := ending(strings.TrimSpace(strings.ToValidUTF8(string(f.Output), "?"))); s != "" {
 		text += ":\n" + s
 	}
 	return text
+}
+
+// ending is the last part of an output, in whole lines where it has some.
+func ending(s string) string {
+	lines := strings.Split(s, "\n")
+	n, size := 0, 0
+	for n < len(lines) && n < shownLines && size+len(lines[len(lines)-1-n]) < shownOutput {
+		size += len(lines[len(lines)-1-n]) + 1
+		n++
+	}
+	switch {
+	case n == len(lines):
+		return s
+	case n == 0:
+		return "..." + strings.ToValidUTF8(s[len(s)-shownOutput:], "")
+	}
+	return "...\n" + strings.Join(lines[len(lines)-n:], "\n")
 }
 
 func label(kind, nevra string) string {
