@@ -19,6 +19,9 @@ the options of gc before both; 0 takes a rule back. Without options: shows the r
     grove retention --keep 3 --keep-days 30
     grove retention mail --keep 10`,
 		cobra.MaximumNArgs(1), func(cmd *cobra.Command, args []string) error {
+			if err := (deploy.Rule{Keep: keep, KeepDays: days}).Check(); err != nil {
+				return usage("retention: %v", err)
+			}
 			e, err := a.guestEnv()
 			if err != nil {
 				return err
@@ -28,9 +31,6 @@ the options of gc before both; 0 takes a rule back. Without options: shows the r
 				name, who = args[0], args[0]
 			}
 			setKeep, setDays := cmd.Flags().Changed("keep"), cmd.Flags().Changed("keep-days")
-			if err := (deploy.Rule{Keep: keep, KeepDays: days}).Check(); err != nil {
-				return usage("retention: %v", err)
-			}
 			var r deploy.Rule
 			if setKeep || setDays {
 				r, err = guest.SetRule(cmd.Context(), e, name, func(r *deploy.Rule) {
