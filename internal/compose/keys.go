@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
+	"grove/internal/manifest"
 	"grove/internal/rpm"
 	"grove/internal/rpmmd"
 	"grove/internal/sign"
@@ -31,7 +33,7 @@ var errNeedsFile = errors.New("the signature can only be checked with the packag
 //
 //	errors  *Distrust and other sign.ErrUntrusted, errNeedsFile
 func (k *keyrings) check(p pick, pkg *rpm.Package, file io.ReaderAt) error {
-	if k.b.o.NoGPGCheck {
+	if k.b.o.NoGPGCheck || k.b.admitted(p) {
 		return nil
 	}
 	ring, needed, err := k.of(p)
@@ -49,6 +51,14 @@ func (k *keyrings) check(p pick, pkg *rpm.Package, file io.ReaderAt) error {
 		return &Distrust{p.source, verdict}
 	}
 	return nil
+}
+
+// admitted is true for a package file that the deployment before was made of: whoever layered it had its signature checked, or said
+// that it need not be. Asked again, every later change of the guest would have to go without any check.
+func (b *build) admitted(p pick) bool {
+	return p.source == LocalSource && b.o.Lock == nil && b.o.Previous != nil && slices.ContainsFunc(b.o.Previous.Packages, func(l manifest.LockedPackage) bool {
+		return l.Source == LocalSource && l.NEVRA == p.meta.NEVRA.String() && l.Digest == p.meta.Digest.String()
+	})
 }
 
 // Distrust says why a package is not taken by its signature. It is a sign.ErrUntrusted.
