@@ -3,6 +3,10 @@
 package compose
 
 import (
+	"crypto/sha256"
+	"io"
+	"os"
+
 	"grove/internal/accounts"
 	"grove/internal/manifest"
 	"grove/internal/ostree"
@@ -94,3 +98,11 @@ func LockFits(l manifest.Lock, arch string, base *ostree.Checksum) error {
 
 // BaseNames is how packages may call what lies at paths of a tree.
 func BaseNames(paths map[string]bool) map[string]bool { return baseNames(paths) }
+
+var OpenChecked = openChecked
+
+// ReadOnce reads a package file that others may write to.
+func ReadOnce(f *os.File) (io.Reader, func(sum string) error) {
+	r := &reading{f: f, hash: sha256.New()}
+	return r, r.finish
+}

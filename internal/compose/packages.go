@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"net/url"
 	"os"
@@ -19,6 +20,7 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"grove/internal/fetch"
 	"grove/internal/importer"
@@ -290,7 +292,11 @@ func (b *build) importOne(ctx context.Context, tx *repo.Tx, rings *keyrings, p p
 		return importer.Result{}, err
 	}
 	defer f.Close()
-	pkg, err := rpm.ReadPackage(f)
+	once := &reading{f: f}
+	if !b.ownFile(f) {
+		once.hash = sha256.New()
+	}
+	pkg, err := rpm.ReadPackage(once)
 	if err != nil {
 		return importer.Result{}, fmt.Errorf("read: %w", err)
 	}
@@ -300,10 +306,49 @@ func (b *build) importOne(ctx context.Context, tx *repo.Tx, rings *keyrings, p p
 	if err := rings.check(p, pkg, f); err != nil {
 		return importer.Result{}, err
 	}
-	if _, err := f.Seek(pkg.HeaderEnd, io.SeekStart); err != nil {
-		return importer.Result{}, err
+	r, err := importer.Import(ctx, tx, pkg, once, b.importOptions(sum))
+	if err == nil {
+		err = once.finish(sum)
 	}
-	return importer.Import(ctx, tx, pkg, f, b.importOptions(sum))
+	return r, err
+}
+
+// ownFile tells whether nobody but grove writes to a package file.
+func (b *build) ownFile(f *os.File) bool {
+	return filepath.Dir(f.Name()) == filepath.Join(b.o.CacheDir, "packages")
+}
+
+// reading reads a file from its start on, whatever else is read of it meanwhile. With a hash it can tell whether what came is
+// what was there when the file was checked: a guest's source may lie in its own /var, and the cache of packages is shared.
+type reading struct {
+	f    *os.File
+	at   int64
+	hash hash.Hash // nil = nobody else writes there
+}
+
+func (r *reading) Read(p []byte) (int, error) {
+	n, err := r.f.ReadAt(p, r.at)
+	r.at += int64(n)
+	if r.hash != nil {
+		r.hash.Write(p[:n])
+	}
+	return n, err
+}
+
+// finish reads what is left and compares.
+//
+//	errors  fetch.ErrDigest
+func (r *reading) finish(sum string) error {
+	if r.hash == nil {
+		return nil
+	}
+	if _, err := io.Copy(io.Discard, r); err != nil {
+		return err
+	}
+	if got := hex.EncodeToString(r.hash.Sum(nil)); got != sum {
+		return fmt.Errorf("%s: %w: it was changed while it was read: sha256 %s, was %s", r.f.Name(), fetch.ErrDigest, got, sum)
+	}
+	return nil
 }
 
 // maxNamed bounds how many paths a warning names.
@@ -377,9 +422,13 @@ func localPath(u string) (string, bool) {
 
 // openChecked opens a file and compares its digest; the file stands at its start again.
 func openChecked(path string, want rpm.Digest) (*os.File, string, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, "", err
+	}
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() || st.Size() > maxPackageBytes {
+		f.Close()
+		return nil, "", fmt.Errorf("%s: no regular file of at most %d bytes", path, int64(maxPackageBytes))
 	}
 	sum, err := hashFile(f, want.Algo)
 	var own string
