@@ -201,6 +201,7 @@ func hints(err error) []string {
 	var files *compose.FileConflicts
 	var hinted hintedError
 	var distrust *compose.Distrust
+	var moved *compose.Moved
 	switch {
 	case errors.Is(err, context.Canceled) && inGuest(err) != "":
 		return []string{"guests are as they were; the next run of grove clears what is left"}
@@ -227,6 +228,8 @@ func hints(err error) []string {
 		return []string{"files have owners of their own, which needs root; try sudo"}
 	case errors.As(err, &script):
 		return []string{"the guest is as it was; the lines above are the scriptlet's own"}
+	case errors.As(err, &moved):
+		return []string{"source " + moved.Source + " may have changed since its metadata was read: --refresh asks it anew"}
 	case errors.As(err, &distrust):
 		return distrustHints(distrust)
 	case errors.Is(err, sign.ErrUntrusted):

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -223,7 +224,7 @@ func fetchPackages(ctx context.Context, b *build) error {
 			p := b.picks[i]
 			r, err := b.importOne(gctx, tx, rings, p)
 			if err != nil {
-				return fmt.Errorf("package %s: %w", p.meta.NEVRA, err)
+				return fmt.Errorf("package %s: %w", p.meta.NEVRA, b.moved(p, err))
 			}
 			b.packages[i] = imported{p, r}
 			b.o.Progress(Event{Step: "fetch", Detail: p.meta.NEVRA.String(), Done: done.Add(1), Total: int64(len(missing))})
@@ -235,6 +236,27 @@ func fetchPackages(ctx context.Context, b *build) error {
 	}
 	b.warnDropped()
 	return tx.Commit()
+}
+
+// Moved is a package that its source does not have as metadata from the cache says.
+type Moved struct {
+	Source string // id
+	error
+}
+
+func (e *Moved) Unwrap() error { return e.error }
+
+// moved marks an error of bringing a package that newer metadata may mend.
+func (b *build) moved(p pick, err error) error {
+	if p.source == LocalSource || b.o.Refresh || b.o.Offline || b.o.Lock != nil {
+		return err
+	}
+	for _, e := range []error{fetch.ErrNotFound, fetch.ErrDigest, fs.ErrNotExist} {
+		if errors.Is(err, e) {
+			return &Moved{p.source, err}
+		}
+	}
+	return err
 }
 
 // parallel is how many packages are fetched and imported at a time.
