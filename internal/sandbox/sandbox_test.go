@@ -266,6 +266,13 @@ func TestHelper(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), `no builtin "nothing"`) {
 		t.Errorf("got %q %v", out, err)
 	}
+	if os.Geteuid() != 0 {
+		return
+	}
+	out, err = sandbox.Helper(context.Background(), "who", nil)
+	if want := "65534 65534 65534 true 0"; err != nil || string(out) != want {
+		t.Errorf("a helper of root is %q, %v; want %q", out, err, want)
+	}
 }
 
 func BenchmarkStart(b *testing.B) { benchmarkSteps(b, 1) }
