@@ -54,9 +54,12 @@ file of theirs. The best come first: what is called so, name and summary, name, 
 			if err != nil {
 				return err
 			}
-			found, err := guest.Search(cmd.Context(), e, args[0], args[1:], o)
+			found, missed, err := guest.Search(cmd.Context(), e, args[0], args[1:], o)
 			if err != nil {
 				return err
+			}
+			if missed != nil {
+				a.warn(strings.Split(missed.Error(), "\n"))
 			}
 			return a.show(found, func() { a.printFound(found, args[1:]) })
 		})

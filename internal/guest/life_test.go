@@ -77,9 +77,9 @@ func TestLife(t *testing.T) {
 	if err != nil || len(d.Packages.Added) != 3 || len(d.Files) == 0 {
 		t.Errorf("diff: %+v, %v", d, err)
 	}
-	found, err := guest.Search(ctx, e, "mail", []string{"GREET"}, guest.SearchOptions{})
-	if err != nil || len(found) < 2 || !found[0].Installed {
-		t.Errorf("search: %+v, %v", found, err)
+	found, missed, err := guest.Search(ctx, e, "mail", []string{"GREET"}, guest.SearchOptions{})
+	if err != nil || missed != nil || len(found) < 2 || !found[0].Installed {
+		t.Errorf("search: %+v, %v, %v", found, missed, err)
 	}
 	fsck(t, e)
 	if err := guest.Delete(ctx, e, "mail"); err != nil {

@@ -44,31 +44,32 @@ type SearchOptions struct {
 }
 
 // Search looks through the metadata of a guest's sources for packages that have all words, the case folded: in name
-// and summary, else in what they provide, else in their files.
-func Search(ctx context.Context, e Env, name string, words []string, o SearchOptions) ([]Found, error) {
+// and summary, else in what they provide, else in their files. missed tells of sources that could not be looked through,
+// where others had something.
+func Search(ctx context.Context, e Env, name string, words []string, o SearchOptions) (found []Found, missed, err error) {
 	s, err := e.sourcesOf(ctx, name)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	all, firstErr := s.all, s.bad
+	all, missed := s.all, s.bad
 	if _, err := rpmmd.ApplyModules(all, s.state, compose.HostArch()); err != nil {
-		firstErr = errors.Join(firstErr, err) // then packages of all streams are shown
+		missed = errors.Join(missed, err) // then packages of all streams are shown
 	}
 	have, err := e.installedOf(name)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, md := range all { // not every file is in the first part of the metadata
 		paths, globs := filesAmong(words)
 		if err := md.LoadFiles(ctx, paths, globs); err != nil && !errors.Is(err, rpmmd.ErrNoFilelists) {
-			firstErr = errors.Join(firstErr, err)
+			missed = errors.Join(missed, err)
 		}
 	}
-	out := searchIn(all, have, words, o)
-	if len(out) == 0 && firstErr != nil {
-		return nil, firstErr
+	found = searchIn(all, have, words, o)
+	if len(found) == 0 {
+		return nil, nil, missed
 	}
-	return out, nil
+	return found, missed, nil
 }
 
 // filesAmong are the words that name files, and those that are patterns of files.
@@ -135,7 +136,7 @@ func (e Env) sourcesOf(ctx context.Context, name string) (out loaded, err error)
 		}
 		md, err := rpmmd.Load(ctx, s, rpmmd.LoadOptions{CacheDir: compose.MetadataDir(e.Store.CacheDir()), Client: e.Client, Offline: e.Offline, ReadKey: set.readKey})
 		if err != nil {
-			out.bad = errors.Join(out.bad, fmt.Errorf("source %s: %w", s.ID, err))
+			out.bad = errors.Join(out.bad, err)
 			continue
 		}
 		out.all = append(out.all, md)
