@@ -61,7 +61,7 @@ type Options struct {
 	TLS       TLS
 	Username  string // basic authentication, sent to AuthHosts only
 	Password  string
-	AuthHosts []string // host or host:port as in the URL; empty = every host that is asked first hand
+	AuthHosts []string // host or host:port as in the URL, with or without the scheme before it; empty = every host that is asked first hand
 	Offline   bool     // refuse everything but file URLs
 
 	Headers [][2]string // further headers of each request: name, value

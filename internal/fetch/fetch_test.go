@@ -177,9 +177,12 @@ func TestTLS(t *testing.T) {
 	if _, err := c.Get(context.Background(), s.URL+"/down", 10); err == nil || !strings.Contains(err.Error(), "refused") {
 		t.Errorf("redirect to http: %v", err)
 	}
-	c = client(fetch.Options{TLS: fetch.TLS{Insecure: true}, Username: "me", Password: "pw", AuthHosts: []string{"elsewhere"}})
-	if got, err := c.Get(context.Background(), s.URL, 10); err != nil || string(got) != " " {
-		t.Errorf("password for another host was sent: %q %v", got, err)
+	host := strings.TrimPrefix(s.URL, "https://")
+	for _, tt := range []struct{ host, want string }{{"elsewhere", " "}, {"http://" + host, " "}, {s.URL, "me pw"}, {host, "me pw"}} {
+		c = client(fetch.Options{TLS: fetch.TLS{Insecure: true}, Username: "me", Password: "pw", AuthHosts: []string{tt.host}})
+		if got, err := c.Get(context.Background(), s.URL, 10); err != nil || string(got) != tt.want {
+			t.Errorf("password for %s: sent %q %v, want %q", tt.host, got, err, tt.want)
+		}
 	}
 	if _, err := client(fetch.Options{TLS: fetch.TLS{CAFile: "/none"}}).Get(context.Background(), s.URL, 10); err == nil || !strings.Contains(err.Error(), "/none") {
 		t.Errorf("missing CA file: %v", err)

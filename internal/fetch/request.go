@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -138,7 +139,7 @@ func (c *Client) request(ctx context.Context, u *url.URL, from rangeFrom) (*stre
 	} else if from.sinceSec > 0 {
 		req.Header.Set("If-Modified-Since", httpTime(from.sinceSec))
 	}
-	if c.o.Username != "" && u.User == nil && c.authFor(u.Host) {
+	if c.o.Username != "" && u.User == nil && c.authFor(u) {
 		req.SetBasicAuth(c.o.Username, c.o.Password)
 	}
 	if from.offset > 0 {
@@ -181,16 +182,8 @@ func (c *Client) request(ctx context.Context, u *url.URL, from rangeFrom) (*stre
 	return s, nil
 }
 
-func (c *Client) authFor(host string) bool {
-	if len(c.o.AuthHosts) == 0 {
-		return true
-	}
-	for _, h := range c.o.AuthHosts {
-		if h == host {
-			return true
-		}
-	}
-	return false
+func (c *Client) authFor(u *url.URL) bool {
+	return len(c.o.AuthHosts) == 0 || slices.Contains(c.o.AuthHosts, u.Host) || slices.Contains(c.o.AuthHosts, u.Scheme+"://"+u.Host)
 }
 
 func validator(h http.Header) string {

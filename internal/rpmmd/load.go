@@ -90,7 +90,7 @@ func (s Source) Client(c *fetch.Client, offline bool) *fetch.Client {
 		o.Username, o.Password, o.AuthHosts = s.Username, s.Password, nil
 		for _, text := range append([]string{s.Mirrorlist, s.Metalink}, s.BaseURLs...) {
 			if u, err := url.Parse(text); err == nil && u.Host != "" {
-				o.AuthHosts = append(o.AuthHosts, u.Host)
+				o.AuthHosts = append(o.AuthHosts, u.Scheme+"://"+u.Host) // metadata may name the host once more, without TLS
 			}
 		}
 		if len(o.AuthHosts) == 0 {
