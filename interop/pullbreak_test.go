@@ -3,6 +3,7 @@
 package interop_test
 
 import (
+	"bytes"
 	"net/http"
 	"net/http/httptest"
 	"os/exec"
@@ -119,6 +120,8 @@ func TestPullKilledAtRandom(t *testing.T) {
 		for ms := 5; !done; ms += 1 + ms/3 {
 			words := append(slices.Clone(grove.argv), "--repo="+repo, "pull", "up", "main", "other", "--depth=-1")
 			cmd := exec.Command(words[0], words[1:]...)
+			var errs bytes.Buffer
+			cmd.Stderr = &errs
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
@@ -126,7 +129,7 @@ func TestPullKilledAtRandom(t *testing.T) {
 			err := cmd.Wait()
 			timer.Stop()
 			if err != nil && cmd.ProcessState.Exited() {
-				t.Fatalf("after %d ms: %v", ms, err)
+				t.Fatalf("after %d ms: %v: %s", ms, err, &errs)
 			}
 			sound(t, repo)
 			done = err == nil

@@ -242,7 +242,7 @@ func (r *Repo) openArchive(c ostree.Checksum) (f openFile, err error) {
 //	errors  ostree.ErrCorrupt
 func InflateFile(in io.ReadCloser) (ostree.FileHeader, int64, io.ReadCloser, error) {
 	b := bufio.NewReaderSize(in, 16<<10)
-	h, size, err := ostree.ReadArchiveHeader(b)
+	h, size, err := archiveHeader(b)
 	if err != nil {
 		in.Close()
 		return h, 0, nil, err
@@ -251,6 +251,15 @@ func InflateFile(in io.ReadCloser) (ostree.FileHeader, int64, io.ReadCloser, err
 		return h, 0, noContent{}, in.Close()
 	}
 	return h, int64(size), &inflated{sized{r: inflater{newInflater(b)}, left: int64(size)}, in}, nil
+}
+
+// archiveHeader reads the header of a filez object; one that ends before its header does is corrupt.
+func archiveHeader(r io.Reader) (ostree.FileHeader, uint64, error) {
+	h, size, err := ostree.ReadArchiveHeader(r)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = fmt.Errorf("%w: %w", err, ostree.ErrCorrupt)
+	}
+	return h, size, err
 }
 
 // inflated is content that is decompressed while it is read.

@@ -89,7 +89,7 @@ type packed struct {
 // header reads the header, which data begins with.
 func (p *packed) header() error {
 	in := bytes.NewReader(p.data)
-	h, size, err := ostree.ReadArchiveHeader(in)
+	h, size, err := archiveHeader(in)
 	p.h, p.size, p.data = h, int64(size), p.data[len(p.data)-in.Len():]
 	return err
 }
