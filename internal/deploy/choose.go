@@ -21,6 +21,3 @@ func (s *Store) ChooseNext(asked Kind, from *Deployment) (Choice, error) {
 	}
 	return c, err
 }
-
-// MountName is what the kernel's table of mounts says where the tree is mounted for others.
-func (d Deployment) MountName() string { return mountName(d.dir) }

@@ -377,7 +377,10 @@ func testEtcIsHostile(t *testing.T) {
 	cur = mustDeployment(t, g, 2)
 	must(t, os.WriteFile(cur.Root()+"/etc/hole", nil, 0o644))
 	if err := os.Truncate(cur.Root()+"/etc/hole", 20<<30); err != nil {
-		t.Skip(err)
+		if os.Getenv("GROVE_CI") == "1" {
+			t.Fatal(err)
+		}
+		t.Skipf("needs a file system that takes a hole of 20 GiB: %v", err)
 	}
 	if st, _, err = build(g, s, c, r, deploy.Final{MergeFrom: cur}); err == nil || !strings.Contains(err.Error(), "hole alone 21474836480") {
 		t.Errorf("a file of 20 GB without content: %v", err)

@@ -176,6 +176,9 @@ func mountOf(dir string, images []imageRecord, objects []string, sealed bool) sa
 // mountName is what the kernel's table of mounts says of a deployment's tree.
 func mountName(dir string) string { return "grove:" + dir }
 
+// MountName is what the kernel's table of mounts says where the tree is mounted for others.
+func (d Deployment) MountName() string { return mountName(d.dir) }
+
 // ImagesThere tells whether the images that the tree is shown by are there; Check measures them.
 func (d Deployment) ImagesThere() error {
 	for _, i := range d.images {

@@ -3,6 +3,7 @@
 package image
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"path/filepath"
@@ -74,17 +75,15 @@ func (s *Store) newest(n int) []shelf {
 		}
 	}
 	slices.SortFunc(notes, func(a, b note) int {
-		switch {
-		case a.time != b.time:
-			return int(min(1, max(-1, b.time-a.time)))
-		default:
-			return strings.Compare(a.path, b.path)
-		}
+		return cmp.Or(cmp.Compare(b.time, a.time), cmp.Compare(a.path, b.path))
 	})
 	var out []shelf
 	for _, k := range notes {
+		if len(out) == n {
+			break
+		}
 		f, i, ok := s.known(strings.TrimSuffix(k.path, noteSuffix)+imageSuffix, k.path)
-		if !ok || len(out) == n {
+		if !ok {
 			continue
 		}
 		of, ok := parseRoot(i.Of)
@@ -105,21 +104,4 @@ func parseRoot(name string) (tree.Root, bool) {
 	tc, terr := ostree.ParseChecksum(t)
 	mc, merr := ostree.ParseChecksum(m)
 	return tree.Root{Tree: tc, Meta: mc}, terr == nil && merr == nil
-}
-
-// either reads a directory from the first that has it.
-type either [2]tree.Source
-
-func (e either) DirTree(c ostree.Checksum) (ostree.DirTree, error) {
-	if t, err := e[0].DirTree(c); err == nil {
-		return t, nil
-	}
-	return e[1].DirTree(c)
-}
-
-func (e either) DirMeta(c ostree.Checksum) (ostree.DirMeta, error) {
-	if m, err := e[0].DirMeta(c); err == nil {
-		return m, nil
-	}
-	return e[1].DirMeta(c)
 }

@@ -10,24 +10,21 @@ import (
 	"grove/internal/tree"
 )
 
-// both reads directory objects from memory, else from below.
-type both struct {
-	mem   *tree.Memory
-	below tree.Source
-}
+// either reads a directory from the first that has it.
+type either [2]tree.Source
 
-func (b both) DirTree(c ostree.Checksum) (ostree.DirTree, error) {
-	if t, err := b.mem.DirTree(c); err == nil {
+func (e either) DirTree(c ostree.Checksum) (ostree.DirTree, error) {
+	if t, err := e[0].DirTree(c); err == nil {
 		return t, nil
 	}
-	return b.below.DirTree(c)
+	return e[1].DirTree(c)
 }
 
-func (b both) DirMeta(c ostree.Checksum) (ostree.DirMeta, error) {
-	if m, err := b.mem.DirMeta(c); err == nil {
+func (e either) DirMeta(c ostree.Checksum) (ostree.DirMeta, error) {
+	if m, err := e[0].DirMeta(c); err == nil {
 		return m, nil
 	}
-	return b.below.DirMeta(c)
+	return e[1].DirMeta(c)
 }
 
 // mountPoints are the folders that whoever runs a guest mounts something on, with their modes. An image cannot get them
@@ -69,7 +66,7 @@ func Mountable(src tree.Source, of tree.Root) (Tree, error) {
 	}
 	mem := &tree.Memory{}
 	root, err := edit.Tree().Write(mem)
-	return Tree{of, root, both{mem, src}}, err
+	return Tree{of, root, either{mem, src}}, err
 }
 
 // moveEtc brings what a tree has in /etc to /usr/etc, as ostree does.

@@ -40,8 +40,10 @@ func TestKeyrings(t *testing.T) {
 	hostroot.NeedRoot(t)
 	name := fmt.Sprintf("grove-test-%d", os.Getpid())
 	id, err := unix.AddKey("user", name, []byte("hostsecret"), unix.KEY_SPEC_USER_KEYRING)
-	if err != nil {
-		t.Skipf("this machine has no keyrings: %v", err)
+	if err != nil && os.Getenv("GROVE_CI") == "1" {
+		t.Fatal(err)
+	} else if err != nil {
+		t.Skipf("needs the kernel's keyrings: %v", err)
 	}
 	defer unix.KeyctlInt(unix.KEYCTL_UNLINK, id, unix.KEY_SPEC_USER_KEYRING, 0, 0)
 	root := hostroot.Make(t)
